@@ -1,0 +1,9 @@
+//! What every Corten process is made of: named tasks, shutdown, the clock, metrics, tracing and TLS that reloads.
+//!
+//! It knows nothing of Kubernetes objects and opens no connection of its own.
+
+pub mod clock;
+pub mod task;
+
+pub use clock::Clock;
+pub use task::{Shutdown, Tasks};
