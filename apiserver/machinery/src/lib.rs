@@ -2,7 +2,13 @@
 //!
 //! Nothing here reads a file, a socket or a clock.
 
+pub mod builtin;
+pub mod codec;
+pub mod json;
+pub mod protobuf;
 pub mod schema;
 pub mod tree;
+mod wire;
+pub mod yaml;
 
 pub use compact_str::CompactString as Str;

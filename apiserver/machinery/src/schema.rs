@@ -1,9 +1,12 @@
 //! Structural schemas: what fields a kind has, and everything that the walks over a tree need to know of each.
 //!
-//! Built-in kinds come from the extracted table; a CustomResourceDefinition builds the same structures at run time.
+//! Built-in kinds come from the extracted table; a CustomResourceDefinition builds the same structures at run time, with
+//! [`StructType::new`] and [`Field::new`].
 
 use crate::Str;
+use crate::wire::Wire;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 /// The place of a [`StructType`] in [`Schema::types`].
@@ -15,7 +18,7 @@ pub struct TypeId(pub u32);
 pub struct Schema {
     pub types: Vec<StructType>,
     /// From a type's full name (`io.k8s.api.core.v1.Pod`) to its place.
-    pub by_name: HashMap<Str, TypeId>,
+    pub by_name: NameMap<TypeId>,
 }
 
 /// A schema and one of its types: what a whole object is.
@@ -30,9 +33,18 @@ pub struct Shape {
 pub struct StructType {
     /// As in OpenAPI: `io.k8s.api.core.v1.PodSpec`. Of a custom resource's inner structs: the path, for messages only.
     pub name: Str,
+    /// The name of upstream's Go type, `PodSpec`, which messages about values of a wrong type show.
+    pub go: Str,
     pub fields: Vec<Field>,
     /// Field number by JSON name.
-    pub index: HashMap<Str, u16>,
+    pub index: NameMap<u16>,
+    /// The fields that are written even where they are absent (no `omitempty`, or a value that Go never leaves out).
+    pub(crate) shown: Box<[u16]>,
+    /// The same fields in the order and nesting of protobuf.
+    pub(crate) wire: Wire,
+    /// Belongs to a custom resource: a value is kept as it came, zero, null or of a wrong type, for validation and pruning to judge. Structs of
+    /// built-in types decode as Go does: null and zero values mean absent, and a wrong type is an error.
+    pub dynamic: bool,
     /// Unknown fields are kept (`x-kubernetes-preserve-unknown-fields`), and handled by [`StructType::rest`] if that is set.
     pub preserve_unknown: bool,
     /// The schema of fields without a name of their own (`additionalProperties` beside `properties`).
@@ -45,12 +57,18 @@ pub struct StructType {
     pub checks: Option<Box<Checks>>,
 }
 
-/// One field of a struct.
+/// One field of a struct. Made by [`Field::new`]; what differs from the usual is then set.
 #[derive(Debug)]
 pub struct Field {
     /// Its JSON name.
     pub name: Str,
+    /// The name as the encoder writes it: quoted, escaped and with its colon.
+    pub(crate) key: Str,
     pub kind: Kind,
+    /// Upstream's Go type where messages show it: `v1.RestartPolicy`, `[]v1.Container`. Empty of custom resources.
+    pub go: Str,
+    /// Go's names of the inlined structs on the way to this field, joined by dots, which messages show too: `VolumeSource`.
+    pub via: Str,
     pub presence: Presence,
     /// Protobuf field numbers from the struct's own message down: more than one where JSON flattens an inlined struct that protobuf nests.
     /// Empty where the type has no protobuf form.
@@ -103,12 +121,27 @@ pub enum Kind {
     Struct(TypeId),
     List(Arc<ListOf>),
     Map(Arc<MapOf>),
+    /// A struct or something shorter: three fields of apiextensions' JSONSchemaProps.
+    Choice(Choice, TypeId),
+}
+
+/// What a [`Kind::Choice`] may be beside the struct.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// A list of the struct: `items`.
+    List,
+    /// A boolean: `additionalProperties`, `additionalItems`.
+    Bool,
+    /// A list of strings: `dependencies`.
+    Strings,
 }
 
 #[derive(Debug)]
 pub struct ListOf {
     pub item: Kind,
     pub merge: ListMerge,
+    /// Protobuf wraps the list in a message of its own, whose field 1 the items are (`ExtraValue`).
+    pub wrapped: bool,
     /// A null item is allowed (custom resources only).
     pub nullable: bool,
     pub checks: Option<Box<Checks>>,
@@ -186,12 +219,24 @@ impl Schema {
 }
 
 impl Shape {
+    pub fn new(schema: &Arc<Schema>, root: TypeId) -> Self {
+        Self { schema: schema.clone(), root }
+    }
+
     pub fn root(&self) -> &StructType {
         self.schema.get(self.root)
     }
 }
 
 impl StructType {
+    pub fn new(name: impl Into<Str>, fields: Vec<Field>) -> Self {
+        let name = name.into();
+        let index = fields.iter().zip(0..).map(|(field, number)| (field.name.clone(), number)).collect();
+        let shown = fields.iter().zip(0..).filter(|(field, _)| field.is_always_shown()).map(|(_, number)| number).collect();
+        let wire = Wire::of(&fields);
+        Self { go: name.rsplit('.').next().unwrap_or_default().into(), name, fields, index, shown, wire, ..Self::default() }
+    }
+
     /// The number of the field with this JSON name.
     pub fn number(&self, name: &str) -> Option<u16> {
         self.index.get(name).copied()
@@ -199,5 +244,83 @@ impl StructType {
 
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.number(name).map(|number| &self.fields[usize::from(number)])
+    }
+}
+
+impl Field {
+    /// An optional field whose absence and zero differ: what every field of a custom resource is.
+    pub fn new(name: impl Into<Str>, kind: Kind) -> Self {
+        let name = name.into();
+        let mut key = Vec::with_capacity(name.len() + 3);
+        crate::json::write_string(&name, &mut key);
+        key.push(b':');
+        Self {
+            key: Str::from_utf8_lossy(&key),
+            name,
+            kind,
+            go: Str::default(),
+            via: Str::default(),
+            presence: Presence { pointer: true, omitempty: true, omitzero: false },
+            proto: Box::default(),
+            patch: PatchStrategy::default(),
+            required: false,
+            nullable: false,
+            default: None,
+            checks: None,
+        }
+    }
+
+    fn is_always_shown(&self) -> bool {
+        if self.presence.pointer || self.presence.omitzero {
+            return !self.presence.omitempty && !self.presence.omitzero;
+        }
+        !self.presence.omitempty || self.kind.is_go_struct()
+    }
+}
+
+impl Kind {
+    /// Go's `omitempty` never leaves out a struct that is not a pointer, whatever its JSON form.
+    pub fn is_go_struct(&self) -> bool {
+        match self {
+            Kind::Quantity | Kind::IntOrString | Kind::Time | Kind::MicroTime | Kind::Duration | Kind::Fields | Kind::Any => true,
+            Kind::Struct(_) | Kind::Choice(..) => true,
+            Kind::Bool | Kind::Int32 | Kind::Int64 | Kind::Uint32 | Kind::Double | Kind::String | Kind::Bytes => false,
+            Kind::List(_) | Kind::Map(_) => false,
+        }
+    }
+}
+
+/// A map by name. Names come from schemas, never from requests, so a fast hash without a secret will do.
+pub type NameMap<T> = HashMap<Str, T, BuildHasherDefault<NameHasher>>;
+
+/// Multiplies and rotates eight bytes at a time.
+#[derive(Default)]
+pub struct NameHasher(u64);
+
+impl NameHasher {
+    const FACTOR: u64 = 0x517c_c1b7_2722_0a95;
+
+    fn add(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(Self::FACTOR);
+    }
+}
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.add(u64::from_le_bytes(*word));
+        }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.add(u64::from_le_bytes(last) ^ (bytes.len() as u64) << 56);
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.add(u64::from(byte));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
     }
 }

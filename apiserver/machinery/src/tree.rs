@@ -7,7 +7,7 @@
 
 use crate::Str;
 use crate::schema::{Schema, TypeId};
-use bytes::Bytes;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -19,9 +19,9 @@ pub enum Value {
     Double(f64),
     /// Strings, and every scalar whose JSON form is a string: quantities (canonical), times, durations.
     String(Str),
-    Bytes(Bytes),
+    Bytes(Arc<[u8]>),
     /// JSON text kept as it came, compact: [`crate::schema::Kind::Fields`].
-    Raw(Bytes),
+    Raw(Arc<[u8]>),
     Struct(Box<Struct>),
     Map(Map),
     List(Vec<Value>),
