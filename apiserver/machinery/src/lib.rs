@@ -4,9 +4,16 @@
 
 pub mod builtin;
 pub mod codec;
+pub mod field;
+pub mod fields;
 pub mod json;
+pub mod labels;
+pub mod names;
 pub mod protobuf;
+pub mod quantity;
+pub mod revision;
 pub mod schema;
+pub mod text;
 pub mod tree;
 mod wire;
 pub mod yaml;
