@@ -1,6 +1,6 @@
 //! What the codecs share: what can go wrong with a body, and the drafts that wait for their resourceVersion.
 
-use std::fmt::Write as _;
+use crate::text::quote;
 
 /// How deep objects may nest, in all formats. Upstream allows 10,000 levels of JSON; here every level is a stack frame, in decoding, encoding
 /// and dropping, and no object of use comes near either bound.
@@ -79,28 +79,4 @@ impl Report {
             self.problems.push(problem);
         }
     }
-}
-
-/// A text between quotes as Go's `%q` shows it.
-pub(crate) fn quote(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for char in text.chars() {
-        match char {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{b}' => out.push_str("\\v"),
-            // Writing to a String cannot fail.
-            char if (char as u32) < 0x20 || char == '\u{7f}' => drop(write!(out, "\\x{:02x}", char as u32)),
-            char => out.push(char),
-        }
-    }
-    out.push('"');
-    out
 }

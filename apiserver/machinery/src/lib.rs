@@ -14,6 +14,7 @@ pub mod quantity;
 pub mod revision;
 pub mod schema;
 pub mod text;
+pub mod time;
 pub mod tree;
 mod wire;
 pub mod yaml;

@@ -51,6 +51,8 @@ pub struct StructType {
     pub rest: Option<Kind>,
     /// The whole struct is one value to server-side apply (`x-kubernetes-map-type: atomic`, structType atomic).
     pub atomic: bool,
+    /// `x-kubernetes-unions` as JSON, for OpenAPI only.
+    pub unions: Option<Str>,
     /// Holds a whole Kubernetes object: apiVersion, kind and metadata are checked (`x-kubernetes-embedded-resource`).
     pub embedded: bool,
     /// Checks that a CustomResourceDefinition's schema declares on this struct.
@@ -75,6 +77,8 @@ pub struct Field {
     pub proto: Box<[u32]>,
     /// Strategic merge patch, from the struct tags `patchStrategy` and `patchMergeKey`.
     pub patch: PatchStrategy,
+    /// Of a struct: server-side apply goes into it, although its type is [`StructType::atomic`].
+    pub granular: bool,
     pub required: bool,
     pub nullable: bool,
     /// A default published in OpenAPI (also how a CustomResourceDefinition gives one), as JSON.
@@ -144,6 +148,7 @@ pub struct ListOf {
     pub wrapped: bool,
     /// A null item is allowed (custom resources only).
     pub nullable: bool,
+    /// Of each item. The list's own are its field's.
     pub checks: Option<Box<Checks>>,
 }
 
@@ -154,6 +159,7 @@ pub struct MapOf {
     pub atomic: bool,
     /// A null value is allowed (custom resources only).
     pub nullable: bool,
+    /// Of each value. The map's own are its field's.
     pub checks: Option<Box<Checks>>,
 }
 
@@ -218,6 +224,35 @@ impl Schema {
     }
 }
 
+impl Schema {
+    /// Go's name of a kind's type, as upstream's messages show it: `int32`, `[]v1.Container`, `map[string]resource.Quantity`.
+    pub(crate) fn go_type(&self, kind: &Kind) -> String {
+        let name = match kind {
+            Kind::Bool => "bool",
+            Kind::Int32 => "int32",
+            Kind::Int64 => "int64",
+            Kind::Uint32 => "uint32",
+            Kind::Double => "float64",
+            Kind::String => "string",
+            Kind::Bytes => "[]uint8",
+            Kind::Quantity => "resource.Quantity",
+            Kind::IntOrString => "intstr.IntOrString",
+            Kind::Time => "v1.Time",
+            Kind::MicroTime => "v1.MicroTime",
+            Kind::Duration => "v1.Duration",
+            Kind::Fields => "v1.FieldsV1",
+            Kind::Any => "runtime.RawExtension",
+            Kind::Choice(Choice::List, _) => "v1.JSONSchemaPropsOrArray",
+            Kind::Choice(Choice::Bool, _) => "v1.JSONSchemaPropsOrBool",
+            Kind::Choice(Choice::Strings, _) => "v1.JSONSchemaPropsOrStringArray",
+            Kind::Struct(ty) => return self.get(*ty).go_type(),
+            Kind::List(list) => return format!("[]{}", self.go_type(&list.item)),
+            Kind::Map(map) => return format!("map[string]{}", self.go_type(&map.value)),
+        };
+        name.to_owned()
+    }
+}
+
 impl Shape {
     pub fn new(schema: &Arc<Schema>, root: TypeId) -> Self {
         Self { schema: schema.clone(), root }
@@ -242,6 +277,12 @@ impl StructType {
         self.index.get(name).copied()
     }
 
+    /// Go's name of this type with its package: `v1.PodSpec`.
+    pub(crate) fn go_type(&self) -> String {
+        let package = self.name.rsplit('.').nth(1).unwrap_or_default();
+        format!("{package}.{}", self.go)
+    }
+
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.number(name).map(|number| &self.fields[usize::from(number)])
     }
@@ -263,6 +304,7 @@ impl Field {
             presence: Presence { pointer: true, omitempty: true, omitzero: false },
             proto: Box::default(),
             patch: PatchStrategy::default(),
+            granular: false,
             required: false,
             nullable: false,
             default: None,

@@ -101,6 +101,22 @@ impl Struct {
 }
 
 impl Map {
+    /// Of entries sorted by key; of equal keys the last wins.
+    pub(crate) fn from_sorted(mut entries: Vec<(Str, Value)>) -> Self {
+        entries.dedup_by(|later, earlier| {
+            let same = later.0 == earlier.0;
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
+        Self(entries)
+    }
+
+    pub(crate) fn entries(&self) -> &[(Str, Value)] {
+        &self.0
+    }
+
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
@@ -155,14 +171,7 @@ impl FromIterator<(Str, Value)> for Map {
     fn from_iter<I: IntoIterator<Item = (Str, Value)>>(entries: I) -> Self {
         let mut entries: Vec<_> = entries.into_iter().collect();
         entries.sort_by(|a, b| a.0.cmp(&b.0));
-        entries.dedup_by(|later, earlier| {
-            let same = later.0 == earlier.0;
-            if same {
-                std::mem::swap(later, earlier);
-            }
-            same
-        });
-        Self(entries)
+        Self::from_sorted(entries)
     }
 }
 
