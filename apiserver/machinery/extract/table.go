@@ -21,16 +21,16 @@ import (
 
 // Types whose JSON form is not that of their Go struct.
 var special = map[reflect.Type]string{
-	reflect.TypeFor[resource.Quantity]():                           "quantity",
-	reflect.TypeFor[intstr.IntOrString]():                          "intorstring",
-	reflect.TypeFor[metav1.Time]():                                 "time",
-	reflect.TypeFor[metav1.MicroTime]():                            "microtime",
-	reflect.TypeFor[metav1.Duration]():                             "duration",
-	reflect.TypeFor[metav1.FieldsV1]():                             "fields",
-	reflect.TypeFor[runtime.RawExtension]():                        "any",
-	reflect.TypeFor[apiextensionsv1.JSON]():                        "any",
-	reflect.TypeFor[apiextensionsv1.JSONSchemaPropsOrArray]():      "orlist",
-	reflect.TypeFor[apiextensionsv1.JSONSchemaPropsOrBool]():       "orbool",
+	reflect.TypeFor[resource.Quantity]():                            "quantity",
+	reflect.TypeFor[intstr.IntOrString]():                           "intorstring",
+	reflect.TypeFor[metav1.Time]():                                  "time",
+	reflect.TypeFor[metav1.MicroTime]():                             "microtime",
+	reflect.TypeFor[metav1.Duration]():                              "duration",
+	reflect.TypeFor[metav1.FieldsV1]():                              "fields",
+	reflect.TypeFor[runtime.RawExtension]():                         "any",
+	reflect.TypeFor[apiextensionsv1.JSON]():                         "any",
+	reflect.TypeFor[apiextensionsv1.JSONSchemaPropsOrArray]():       "orlist",
+	reflect.TypeFor[apiextensionsv1.JSONSchemaPropsOrBool]():        "orbool",
 	reflect.TypeFor[apiextensionsv1.JSONSchemaPropsOrStringArray](): "orstrings",
 }
 

@@ -32,6 +32,11 @@ impl Moment {
         Parse { text, rest: text, layout: precision.layout() }.moment(precision)
     }
 
+    /// Beyond the years 0 to 9999, which is all that RFC 3339 can write.
+    pub fn is_out_of_range(self) -> bool {
+        !(days(0, 1, 1) * DAY_SECONDS..days(10_000, 1, 1) * DAY_SECONDS).contains(&self.seconds)
+    }
+
     /// In UTC; a finer fraction is cut off.
     pub fn format(self, precision: Precision) -> Str {
         let (days, second) = (self.seconds.div_euclid(DAY_SECONDS), self.seconds.rem_euclid(DAY_SECONDS));

@@ -57,13 +57,15 @@ impl Wire {
         &self.entries
     }
 
-    /// The target of a field number. `hint` is where it is expected, since messages are written in order; it moves along.
+    /// The target of a field number. `hint` is where the last one was: messages are written in order, and lists repeat a number.
     pub fn find(&self, number: u32, hint: &mut usize) -> Option<&Target> {
-        let at = match self.entries.get(*hint) {
-            Some(entry) if entry.number == number => *hint,
+        let is_at = |at: usize| self.entries.get(at).is_some_and(|entry| entry.number == number);
+        let at = match *hint {
+            at if is_at(at) => at,
+            at if is_at(at + 1) => at + 1,
             _ => self.entries.binary_search_by_key(&number, |entry| entry.number).ok()?,
         };
-        *hint = at + 1;
+        *hint = at;
         Some(&self.entries[at].target)
     }
 }
