@@ -9,6 +9,7 @@ pub mod fields;
 pub mod json;
 pub mod labels;
 pub mod names;
+pub mod patch;
 pub mod protobuf;
 pub mod quantity;
 pub mod revision;

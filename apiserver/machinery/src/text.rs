@@ -1,7 +1,8 @@
 //! How Go prints strings and numbers: error messages show both, and clients compare the messages.
 //!
-//! Only the forms that API messages use are here: `%q`, `%v` of a float, and a float in JSON.
+//! Only the forms that API messages use are here: `%q`, `%v` of a float and of decoded JSON, and a float in JSON.
 
+use crate::tree::Value;
 use std::fmt::Write;
 
 /// Go's `%q`: a double-quoted string in which only printable characters stand for themselves.
@@ -54,6 +55,48 @@ pub fn json_float(number: f64) -> String {
     float_with_exponent_below(number, -6, 1)
 }
 
+/// Go's `%v` of decoded JSON: `map[name:web ports:[80 443]]`, with keys in order and strings as they are.
+pub fn go_value(value: &Value) -> String {
+    let mut out = String::new();
+    write_go_value(value, &mut out);
+    out
+}
+
+fn write_go_value(value: &Value, out: &mut String) {
+    match value {
+        Value::Null => out.push_str("<nil>"),
+        Value::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
+        Value::Int(number) => out.push_str(&number.to_string()),
+        Value::Double(number) => out.push_str(&float(*number)),
+        Value::String(text) => out.push_str(text),
+        Value::Bytes(bytes) | Value::Raw(bytes) => out.push_str(&String::from_utf8_lossy(bytes)),
+        Value::List(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(' ');
+                }
+                write_go_value(item, out);
+            }
+            out.push(']');
+        }
+        Value::Map(map) => {
+            out.push_str("map[");
+            for (at, (key, value)) in map.iter().enumerate() {
+                if at > 0 {
+                    out.push(' ');
+                }
+                out.push_str(key);
+                out.push(':');
+                write_go_value(value, out);
+            }
+            out.push(']');
+        }
+        // Decoded JSON has no structs.
+        Value::Struct(_) => out.push_str("map[]"),
+    }
+}
+
 fn float_with_exponent_below(number: f64, lowest: i32, exponent_digits_min: usize) -> String {
     const EXPONENT_FROM: i32 = 21;
     if number.is_nan() {
@@ -86,6 +129,13 @@ mod tests {
         check("é日本\u{301}", "\"é日本\u{301}\"");
         check("\u{a0}\u{200b}\u{feff}\u{e000}", r#""\u00a0\u200b\ufeff\ue000""#);
         check("\u{1f600}\u{e0001}", "\"\u{1f600}\\U000e0001\"");
+    }
+
+    #[test]
+    fn decoded_json_is_printed_as_go_prints_it() {
+        let map = |entries: &[(&str, Value)]| Value::Map(entries.iter().map(|(key, value)| ((*key).into(), value.clone())).collect());
+        let value = map(&[("b", Value::List(vec![Value::Int(1), Value::Null, true.into()])), ("a", map(&[("x", "y z".into())])), ("c", Value::Double(0.5))]);
+        assert_eq!(go_value(&value), "map[a:map[x:y z] b:[1 <nil> true] c:0.5]");
     }
 
     #[test]
