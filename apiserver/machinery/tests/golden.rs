@@ -4,7 +4,7 @@
 
 use apiserver_machinery::tree::Struct;
 use apiserver_machinery::schema::{Schema, Shape};
-use apiserver_machinery::{builtin, json, protobuf};
+use apiserver_machinery::{builtin, json, protobuf, yaml};
 use base64::Engine as _;
 
 struct Golden {
@@ -108,6 +108,18 @@ fn the_order_of_names_does_not_matter() {
         let sorted: serde_json::Value = serde_json::from_str(golden.json).expect("JSON");
         let object = json::decode(&golden.shape, sorted.to_string().as_bytes(), &mut json::Report::new()).expect("decode");
         assert_same(&golden.name, encode(&golden.shape.schema, &object).as_bytes(), golden.json.as_bytes());
+    }
+}
+
+#[test]
+fn yaml_says_what_json_says() {
+    for golden in golden() {
+        let object = decode(&golden);
+        let text = yaml::from_json(golden.json.as_bytes()).expect("JSON");
+        let mut report = json::Report::new();
+        let again = yaml::decode(&golden.shape, &text, &mut report).unwrap_or_else(|error| panic!("{}: {error}", golden.name));
+        assert!(report.is_empty(), "{}: {:?}", golden.name, report.problems());
+        assert!(again == object, "{}", golden.name);
     }
 }
 
