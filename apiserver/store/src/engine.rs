@@ -22,7 +22,7 @@ pub struct ServerId(pub Str);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
-/// Batches are numbered in one chain. A number is used again after a batch that did not land, never within one epoch.
+/// Batches are numbered in one chain, which skips those that did not land. With its epoch a number is never used twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(pub u64);
 

@@ -12,6 +12,9 @@ pub enum StoreError {
     Acquire(#[source] EngineError),
     #[error("loading the keyspace: {0}")]
     Load(#[source] EngineError),
+    /// Part of what was acknowledged is missing.
+    #[error("the log is damaged: after revision {after} comes {found}")]
+    Gap { after: Revision, found: Revision },
     #[error("reading the head: {0}")]
     ConsistentHead(#[source] Arc<EngineError>),
     #[error("another server has taken over (epoch {})", by.0)]

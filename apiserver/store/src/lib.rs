@@ -10,6 +10,8 @@
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod config;
 mod engine;
 mod error;
@@ -28,6 +30,7 @@ mod stage;
 mod store;
 mod txn;
 mod watch;
+mod wire;
 mod writer;
 
 pub use config::{COMPACTION_INTERVAL, Config, Limits};
@@ -44,3 +47,4 @@ pub use snapshot::Snapshot;
 pub use store::Store;
 pub use txn::{Committed, Compare, Field, Op, Order, Outcome, Txn};
 pub use watch::{Closed, Ending, Watch};
+pub use wire::WireError;

@@ -156,8 +156,10 @@ impl Reader for Memory {
         if after < database.head.floor {
             return Err(EngineError::Compacted { floor: database.head.floor });
         }
-        let wanted = database.log.iter().filter(|batch| batch.revision > after || batch.after == batch.revision && batch.revision == after);
-        Ok(MemoryLog(wanted.take_while(|batch| batch.after <= to).cloned().collect()))
+        let wanted = database.log.iter().filter(|batch| {
+            if batch.revision > batch.after { batch.revision > after && batch.after < to } else { (after..=to).contains(&batch.revision) }
+        });
+        Ok(MemoryLog(wanted.cloned().collect()))
     }
 }
 

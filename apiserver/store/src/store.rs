@@ -198,9 +198,19 @@ async fn load<R: Reader>(reader: &R, head: Head, limits: &Limits) -> Result<(Pub
     reader.load(head.floor, each).await.map_err(StoreError::Load)?;
     let mut history = History::new(head.floor, limits.history_bytes_max);
     let mut log = reader.log(head.floor, head.revision).await.map_err(StoreError::Load)?;
+    let mut reached = head.floor;
     while let Some(batch) = log.next().await.map_err(StoreError::Load)? {
+        // The first may begin at or below the floor; from there on none is missing.
+        let follows = batch.after == reached || (reached == head.floor && batch.after < reached);
+        if !follows || batch.revision > head.revision {
+            return Err(StoreError::Gap { after: reached, found: batch.after });
+        }
+        reached = batch.revision;
         replay(batch, &mut state, &mut history, &mut leases, now);
         history.trim();
+    }
+    if reached != head.revision {
+        return Err(StoreError::Gap { after: reached, found: head.revision });
     }
     state.advance(head.revision);
     let published = state.finish();
@@ -210,9 +220,14 @@ async fn load<R: Reader>(reader: &R, head: Head, limits: &Limits) -> Result<(Pub
     Ok((published, history, leases))
 }
 
+/// A batch that begins below the floor is replayed only from there: the rest is in the state.
 fn replay(batch: Batch, state: &mut Loaded, history: &mut History, leases: &mut LeaseTable, now: Instant) {
+    let floor = history.floor();
     for item in batch.items {
         load_lease(leases, &item, now);
+        if item.revision().is_none_or(|revision| revision <= floor) {
+            continue;
+        }
         let change = match &item {
             Item::Row { key, row } => Some(Change::new(key.clone(), state.get(key).cloned(), Some(row.clone()), row.modified)),
             Item::Deleted { key, revision } => state.get(key).map(|old| Change::new(key.clone(), Some(old.clone()), None, *revision)),

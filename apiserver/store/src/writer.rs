@@ -67,7 +67,10 @@ pub(crate) struct Writer<R, W> {
     leases: LeaseTable,
     shared_leases: HashMap<Duration, SharedLease>,
     epoch: Epoch,
+    /// The last batch that landed.
     batch: BatchId,
+    /// The last number that was given to one.
+    attempted: BatchId,
     lease_counter: u64,
     compaction: Compaction,
     fenced: Option<Epoch>,
@@ -161,6 +164,7 @@ impl<R: Reader, W: EngineWriter> Writer<R, W> {
             shared_leases: HashMap::new(),
             epoch: head.epoch,
             batch: head.batch,
+            attempted: head.batch,
             lease_counter: 0,
             compaction,
             fenced: None,
@@ -360,7 +364,8 @@ impl<R: Reader, W: EngineWriter> Writer<R, W> {
             return true;
         }
         let after = self.shared.snapshot().revision();
-        let batch = Batch { id: BatchId(self.batch.0 + 1), epoch: self.epoch, previous: self.batch, after, revision: published.revision, items };
+        self.attempted.0 += 1;
+        let batch = Batch { id: self.attempted, epoch: self.epoch, previous: self.batch, after, revision: published.revision, items };
         failpoint::hit(failpoint::BEFORE_APPEND);
         let begun = Instant::now();
         let appended = self.append(&batch).await;

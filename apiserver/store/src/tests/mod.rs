@@ -1,5 +1,6 @@
 //! The store on the memory engine.
 
+mod conform;
 mod faults;
 mod leases;
 mod past;
