@@ -12,7 +12,8 @@ use proptest::test_runner::{Config as Cases, TestRunner};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const KEYS: [&str; 6] = ["/r/pods/a", "/r/pods/b", "/r/pods/b/c", "/r/nodes/a", "/x", "opaque"];
+/// In key order, as a revocation deletes them.
+const KEYS: [&str; 6] = ["/r/nodes/a", "/r/pods/a", "/r/pods/b", "/r/pods/b/c", "/x", "opaque"];
 const TEXTS: u8 = 3;
 
 #[derive(Clone, Debug)]
