@@ -145,6 +145,11 @@ impl Queue {
         !self.active.is_empty() || !self.backoff.is_empty()
     }
 
+    /// Some Pod waits for an event.
+    pub fn awaits_events(&self) -> bool {
+        !self.unschedulable.is_empty()
+    }
+
     /// A new Pod, or one that changed: it is queued, updated where it is, and tried again where the change may have helped.
     pub fn update(&mut self, pod: &Arc<Pod>, now: Instant) {
         let Some(number) = self.numbers.get(uid(pod)).copied() else {
@@ -206,9 +211,6 @@ impl Queue {
 
     /// Something happened: Pods that it may have helped are tried again.
     pub fn move_all(&mut self, event: &ClusterEvent<'_>, now: Instant) {
-        if self.unschedulable.is_empty() {
-            return;
-        }
         let helped: Vec<Number> = self.unschedulable.iter().copied().filter(|number| self.pods.get(number).is_some_and(|queued| queued.is_worth_retrying(event))).collect();
         for number in helped {
             if let Some(queued) = self.take(number) {
@@ -400,7 +402,103 @@ impl QueuedPod {
 mod tests {
     use super::*;
     use crate::testing::{node, pod};
+    use proptest::prelude::*;
     use serde_json::{Value, json};
+
+    #[derive(Clone, Copy, Debug)]
+    enum Op {
+        Update { pod: u8, priority: u8, gated: bool },
+        Remove(u8),
+        Pop,
+        Reject,
+        Fail,
+        Bind,
+        NodeAdd,
+        Wait(u16),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            3 => (0..6u8, 0..3u8, any::<bool>()).prop_map(|(pod, priority, gated)| Op::Update { pod, priority, gated }),
+            1 => (0..6u8).prop_map(Op::Remove),
+            3 => Just(Op::Pop),
+            2 => Just(Op::Reject),
+            1 => Just(Op::Fail),
+            1 => Just(Op::Bind),
+            1 => Just(Op::NodeAdd),
+            1 => (1..400u16).prop_map(Op::Wait),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens, a Pod that was not removed or bound is in exactly one place, and the best active one is next.
+        #[test]
+        fn no_pod_is_lost_or_doubled(ops in proptest::collection::vec(op(), 0..80)) {
+            let mut bench = Bench::new();
+            let mut seconds = 0.0;
+            let mut known: BTreeMap<String, bool> = BTreeMap::new();
+            let mut popped: Option<QueuedPod> = None;
+            let large = node("n", json!({}));
+            for op in ops {
+                let now = bench.start + Duration::from_secs_f64(seconds);
+                match op {
+                    Op::Update { pod, priority, gated } => {
+                        let name = format!("p{pod}");
+                        if popped.as_ref().is_none_or(|popped| popped.info.name() != name) {
+                            let gates = if gated { json!([{"name": "g"}]) } else { json!([]) };
+                            bench.add(seconds, &name, json!({"priority": priority, "schedulingGates": gates}));
+                            known.insert(name, gated);
+                        }
+                    }
+                    Op::Remove(pod) => {
+                        let name = format!("p{pod}");
+                        bench.queue.remove(&name);
+                        if popped.as_ref().is_none_or(|popped| popped.info.name() != name) {
+                            known.remove(&name);
+                        }
+                    }
+                    Op::Pop if popped.is_none() => {
+                        let best = bench.queue.active.iter().map(|(_, number)| bench.queue.pods[number].info.priority).max();
+                        popped = bench.queue.pop();
+                        prop_assert!(best.is_none_or(|best| popped.as_ref().is_some_and(|popped| popped.info.priority == best)));
+                        if let Some(popped) = &popped {
+                            prop_assert!(!known[popped.info.name()], "a gated Pod was tried");
+                        }
+                    }
+                    Op::Pop => {}
+                    Op::Reject => if let Some(popped) = popped.take() {
+                        bench.queue.reject(popped, Plugins::from_iter([Plugin::NodeResourcesFit]), now);
+                    },
+                    Op::Fail => if let Some(popped) = popped.take() {
+                        bench.queue.fail(popped, now);
+                    },
+                    Op::Bind => if let Some(popped) = popped.take() {
+                        known.remove(popped.info.name());
+                    },
+                    Op::NodeAdd => bench.queue.move_all(&ClusterEvent::NodeAdd(&large), now),
+                    Op::Wait(more) => {
+                        seconds += f64::from(more);
+                        let now = bench.start + Duration::from_secs_f64(seconds);
+                        bench.queue.flush_backoff(now);
+                        bench.queue.flush_unschedulable(now);
+                    }
+                }
+                let Lengths { active, backoff, unschedulable, gated } = bench.queue.lengths();
+                prop_assert_eq!(active + backoff + unschedulable + gated + usize::from(popped.is_some()), known.len());
+                prop_assert_eq!((bench.queue.pods.len(), bench.queue.numbers.len()), (known.len() - usize::from(popped.is_some()), bench.queue.pods.len()));
+                let rejected: usize = bench.queue.rejections().values().sum();
+                prop_assert_eq!(rejected == 0, bench.queue.unschedulable.is_empty());
+            }
+            // Nothing that could run waits for ever.
+            if let Some(popped) = popped.take() {
+                bench.queue.fail(popped, bench.start + Duration::from_secs_f64(seconds));
+            }
+            let end = bench.start + Duration::from_secs_f64(seconds + 1000.0);
+            bench.queue.flush_unschedulable(end);
+            bench.queue.flush_backoff(end + Duration::from_secs(20));
+            prop_assert_eq!(std::iter::from_fn(|| bench.queue.pop()).count(), known.values().filter(|gated| !**gated).count());
+        }
+    }
 
     struct Bench {
         queue: Queue,

@@ -67,8 +67,10 @@ impl Scheduler {
             }
             Event::Updated { old, new } => {
                 self.snapshot.set_node(new);
-                for change in node_changes(old, new) {
-                    self.queue.move_all(&ClusterEvent::NodeUpdate { change, old, new }, now);
+                if self.queue.awaits_events() {
+                    for change in node_changes(old, new) {
+                        self.queue.move_all(&ClusterEvent::NodeUpdate { change, old, new }, now);
+                    }
                 }
             }
             Event::Deleted(node) => {
@@ -85,8 +87,10 @@ impl Scheduler {
             Event::Added(pod) => self.waiting(pod, now),
             Event::Updated { old, new } if node_name(old).is_some() => {
                 self.snapshot.set_pod(new);
-                for change in pod_changes(old, new) {
-                    self.queue.move_all(&ClusterEvent::AssignedPodUpdate { change, old, new }, now);
+                if self.queue.awaits_events() {
+                    for change in pod_changes(old, new) {
+                        self.queue.move_all(&ClusterEvent::AssignedPodUpdate { change, old, new }, now);
+                    }
                 }
             }
             Event::Updated { new, .. } if node_name(new).is_some() => self.assigned(new, now),

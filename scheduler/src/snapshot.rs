@@ -130,19 +130,18 @@ impl Snapshot {
 
     /// The watch shows the Pod on a node. Confirms an assumption, and corrects it when something else bound the Pod elsewhere.
     pub fn set_pod(&mut self, pod: &Pod) {
-        let Some(name) = node_name(pod) else { return };
-        let uid: Arc<str> = uid(pod).into();
+        let (Some(name), uid) = (node_name(pod), uid(pod)) else { return };
         let held = Held::of(pod);
-        if let Some(placed) = self.pods.get_mut(&uid)
+        if let Some(placed) = self.pods.get_mut(uid)
             && placed.held == held
             && *self.nodes[placed.node.position()].name == *name
         {
             self.assumed -= usize::from(std::mem::take(&mut placed.assumed));
             return;
         }
-        self.remove_pod(&uid);
+        self.remove_pod(uid);
         let node = self.slot(name);
-        self.place(uid, node, held, false);
+        self.place(uid.into(), node, held, false);
     }
 
     /// `false` when the Pod was not known.
@@ -255,7 +254,96 @@ mod tests {
     use super::*;
     use crate::resources::Resources;
     use crate::testing::{node, pod};
+    use proptest::prelude::*;
     use serde_json::json;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Op {
+        SetNode(u8),
+        RemoveNode(u8),
+        Assume(u8, u8),
+        Forget(u8),
+        SetPod(u8, u8, u8),
+        RemovePod(u8),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let (node, pod) = (0..3u8, 0..5u8);
+        prop_oneof![
+            node.clone().prop_map(Op::SetNode),
+            node.clone().prop_map(Op::RemoveNode),
+            (pod.clone(), node.clone()).prop_map(|(pod, node)| Op::Assume(pod, node)),
+            pod.clone().prop_map(Op::Forget),
+            (pod.clone(), node, 1..4u8).prop_map(|(pod, node, cpu)| Op::SetPod(pod, node, cpu)),
+            pod.prop_map(Op::RemovePod),
+        ]
+    }
+
+    fn on(name: &str, node: Option<&str>, cpu: u8) -> Arc<Pod> {
+        pod(name, json!({"nodeName": node, "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu.to_string(), "example.org/gpu": "1"}}}]}))
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order, a node holds the sum over its Pods, and what is not needed any more is forgotten.
+        #[test]
+        fn nodes_hold_the_sum_of_their_pods(ops in proptest::collection::vec(op(), 0..60)) {
+            let mut snapshot = Snapshot::default();
+            let mut pods: HashMap<String, (String, u8, bool)> = HashMap::new();
+            let mut nodes: std::collections::BTreeSet<String> = std::collections::BTreeSet::new();
+            for op in ops {
+                let name = |number: u8| format!("n{number}");
+                match op {
+                    Op::SetNode(number) => {
+                        snapshot.set_node(&node(&name(number), json!({})));
+                        nodes.insert(name(number));
+                    }
+                    Op::RemoveNode(number) => {
+                        snapshot.remove_node(&name(number));
+                        nodes.remove(&name(number));
+                    }
+                    Op::Assume(pod, number) => {
+                        // The cycle assumes only Pods that wait, on nodes that exist.
+                        let key = format!("p{pod}");
+                        if let (Some(index), false) = (snapshot.find(&name(number)), pods.contains_key(&key)) {
+                            snapshot.assume(&PodInfo::new(on(&key, None, 2)), index);
+                            pods.insert(key, (name(number), 2, true));
+                        }
+                    }
+                    Op::Forget(pod) => {
+                        let key = format!("p{pod}");
+                        let assumed = pods.get(&key).is_some_and(|(.., assumed)| *assumed);
+                        prop_assert_eq!(snapshot.forget(&key), assumed);
+                        if assumed {
+                            pods.remove(&key);
+                        }
+                    }
+                    Op::SetPod(pod, number, cpu) => {
+                        let key = format!("p{pod}");
+                        snapshot.set_pod(&on(&key, Some(&name(number)), cpu));
+                        pods.insert(key, (name(number), cpu, false));
+                    }
+                    Op::RemovePod(pod) => {
+                        let key = format!("p{pod}");
+                        prop_assert_eq!(snapshot.remove_pod(&key), pods.remove(&key).is_some());
+                    }
+                }
+                snapshot.refresh();
+                prop_assert_eq!(snapshot.order().len(), nodes.len());
+                prop_assert_eq!(snapshot.assumed(), pods.values().filter(|(.., assumed)| *assumed).count());
+                for (name, index) in &snapshot.by_name {
+                    let here: Vec<_> = pods.values().filter(|(node, ..)| **node == **name).collect();
+                    let info = snapshot.node(*index);
+                    let expect = Resources {
+                        cpu: here.iter().map(|(_, cpu, _)| i64::from(*cpu) * 1000).sum(),
+                        scalars: if here.is_empty() { vec![] } else { vec![("example.org/gpu".into(), here.len() as i64)] },
+                        ..Resources::default()
+                    };
+                    prop_assert_eq!((info.pods, &info.requested), (here.len() as i64, &expect));
+                    prop_assert!(nodes.contains(&**name) || !here.is_empty());
+                }
+            }
+        }
+    }
 
     fn requested(snapshot: &Snapshot, name: &str) -> (i64, i64) {
         let info = snapshot.node(snapshot.by_name[name]);
