@@ -49,10 +49,8 @@ pub fn kinds() -> impl Iterator<Item = (&'static str, &'static str, &'static str
 /// See `writeTable` in `extract/table.go` for the format.
 fn read(table: &'static str) -> Option<Builtin> {
     let mut by_name: NameMap<TypeId> = NameMap::default();
-    let mut number = 0;
-    for line in table.lines().filter(|line| line.starts_with("type\t")) {
+    for (line, number) in table.lines().filter(|line| line.starts_with("type\t")).zip(0..) {
         by_name.insert(line.split('\t').nth(1)?.into(), TypeId(number));
-        number += 1;
     }
     let mut schema = Schema { types: Vec::with_capacity(by_name.len()), by_name };
     let mut kinds = HashMap::new();

@@ -14,7 +14,7 @@ use crate::schema::{Schema, Shape};
 use crate::tree::{Struct, Value};
 use decode::Decoder;
 use encode::Encoder;
-use read::Malformed;
+use read::{Malformed, Reader};
 use std::borrow::Cow;
 
 pub use crate::codec::{DecodeError, Report};
@@ -70,6 +70,13 @@ pub fn to_any(bytes: &[u8]) -> Result<Value, DecodeError> {
         None => Ok(value),
         Some(message) => Err(DecodeError::Value(message)),
     }
+}
+
+/// Says whether bytes are JSON, without making anything of them.
+pub fn check(bytes: &[u8]) -> Result<(), DecodeError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| syntax(bytes))?;
+    let mut reader = Reader::new(text);
+    reader.skip().and_then(|()| reader.end()).map_err(|Malformed| syntax(bytes))
 }
 
 /// Reads no more of an object than its type, and fails as upstream does before it knows what to decode into.

@@ -225,6 +225,65 @@ impl Schema {
 }
 
 impl Schema {
+    /// Copies a type and all that it refers to from another schema, with fields in the order of their names, as upstream shows custom resources:
+    /// the metadata of a CustomResourceDefinition's schema is `schema.import(builtin::schema(), object_meta)`. Ends in the copy's number.
+    pub fn import(&mut self, from: &Schema, root: TypeId) -> TypeId {
+        let source = from.get(root);
+        if let Some(known) = self.named(&source.name) {
+            return known;
+        }
+        let id = TypeId(self.types.len() as u32);
+        self.by_name.insert(source.name.clone(), id);
+        // Its place is taken first, since its fields may refer to it.
+        self.types.push(StructType::default());
+        let mut fields: Vec<Field> = source.fields.iter().map(|field| self.import_field(from, field)).collect();
+        fields.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut ty = StructType::new(source.name.clone(), fields);
+        ty.go = source.go.clone();
+        ty.atomic = source.atomic;
+        self.types[id.0 as usize] = ty;
+        id
+    }
+
+    fn import_field(&mut self, from: &Schema, field: &Field) -> Field {
+        Field {
+            name: field.name.clone(),
+            key: field.key.clone(),
+            kind: self.import_kind(from, &field.kind),
+            go: field.go.clone(),
+            via: field.via.clone(),
+            presence: field.presence,
+            proto: field.proto.clone(),
+            patch: field.patch.clone(),
+            granular: field.granular,
+            required: field.required,
+            nullable: field.nullable,
+            default: field.default.clone(),
+            checks: field.checks.clone(),
+        }
+    }
+
+    fn import_kind(&mut self, from: &Schema, kind: &Kind) -> Kind {
+        match kind {
+            Kind::Struct(ty) => Kind::Struct(self.import(from, *ty)),
+            Kind::Choice(choice, ty) => Kind::Choice(*choice, self.import(from, *ty)),
+            Kind::List(list) => Kind::List(Arc::new(ListOf {
+                item: self.import_kind(from, &list.item),
+                merge: list.merge.clone(),
+                wrapped: list.wrapped,
+                nullable: list.nullable,
+                checks: list.checks.clone(),
+            })),
+            Kind::Map(map) => Kind::Map(Arc::new(MapOf {
+                value: self.import_kind(from, &map.value),
+                atomic: map.atomic,
+                nullable: map.nullable,
+                checks: map.checks.clone(),
+            })),
+            scalar => scalar.clone(),
+        }
+    }
+
     /// Go's name of a kind's type, as upstream's messages show it: `int32`, `[]v1.Container`, `map[string]resource.Quantity`.
     pub(crate) fn go_type(&self, kind: &Kind) -> String {
         let name = match kind {

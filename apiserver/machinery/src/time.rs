@@ -42,15 +42,30 @@ impl Moment {
         let (days, second) = (self.seconds.div_euclid(DAY_SECONDS), self.seconds.rem_euclid(DAY_SECONDS));
         let (year, month, day) = civil(days);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        let mut out = Str::default();
-        // Writing to a string cannot fail.
-        let _ = match precision {
-            Precision::Seconds => write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"),
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        put(&mut text[0..4], year);
+        put(&mut text[5..7], month);
+        put(&mut text[8..10], day);
+        put(&mut text[11..13], hour);
+        put(&mut text[14..16], minute);
+        put(&mut text[17..19], second);
+        let end = match precision {
+            Precision::Seconds => 19,
             Precision::Micros => {
-                write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z", self.nanos / 1000)
+                put(&mut text[20..26], i64::from(self.nanos / 1000));
+                26
             }
         };
-        out
+        text[end] = b'Z';
+        Str::from_utf8_lossy(&text[..=end])
+    }
+}
+
+/// Writes a number with as many digits as there is room for.
+fn put(room: &mut [u8], mut number: i64) {
+    for digit in room.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
     }
 }
 

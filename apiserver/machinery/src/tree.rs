@@ -71,6 +71,7 @@ impl Struct {
     }
 
     /// Puts a value and returns what was there.
+    #[inline]
     pub fn set(&mut self, number: u16, value: Value) -> Option<Value> {
         match self.fields.last() {
             Some((last, _)) if *last >= number => match self.position(number) {

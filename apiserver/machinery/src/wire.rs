@@ -15,7 +15,12 @@ use crate::schema::Field;
 #[derive(Debug, Default)]
 pub(crate) struct Wire {
     entries: Vec<Entry>,
+    /// Where an entry lies, plus one, by its number: numbers are small and nearly dense.
+    slots: Vec<u16>,
 }
+
+/// Numbers from here on are searched for instead.
+const SLOTS_MAX: u32 = 256;
 
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -37,6 +42,7 @@ impl Wire {
         for (field, number) in fields.iter().zip(0..) {
             wire.add(&field.proto, number);
         }
+        wire.index();
         wire
     }
 
@@ -53,19 +59,31 @@ impl Wire {
         }
     }
 
+    fn index(&mut self) {
+        let end = self.entries.iter().map(|entry| entry.number).filter(|number| *number < SLOTS_MAX).max().map_or(0, |number| number + 1);
+        self.slots = vec![0; end as usize];
+        for (entry, place) in self.entries.iter_mut().zip(1..) {
+            if let Some(slot) = self.slots.get_mut(entry.number as usize) {
+                *slot = place;
+            }
+            if let Target::Message(inner) = &mut entry.target {
+                inner.index();
+            }
+        }
+    }
+
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The target of a field number. `hint` is where the last one was: messages are written in order, and lists repeat a number.
-    pub fn find(&self, number: u32, hint: &mut usize) -> Option<&Target> {
-        let is_at = |at: usize| self.entries.get(at).is_some_and(|entry| entry.number == number);
-        let at = match *hint {
-            at if is_at(at) => at,
-            at if is_at(at + 1) => at + 1,
-            _ => self.entries.binary_search_by_key(&number, |entry| entry.number).ok()?,
+    /// The target of a field number.
+    #[inline]
+    pub fn find(&self, number: u32) -> Option<&Target> {
+        let at = match self.slots.get(number as usize) {
+            Some(place) => usize::from(*place).checked_sub(1)?,
+            None if number < SLOTS_MAX => return None,
+            None => self.entries.binary_search_by_key(&number, |entry| entry.number).ok()?,
         };
-        *hint = at;
         Some(&self.entries[at].target)
     }
 }

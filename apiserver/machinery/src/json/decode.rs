@@ -2,11 +2,11 @@
 
 use super::place::{Place, Step};
 use super::read::{Malformed, Reader, Word};
-use crate::codec::Report;
+use crate::codec::{Report, canonical_quantity};
 use crate::schema::{Choice, Field, Kind, MapOf, Presence, Schema, StructType, TypeId};
 use crate::time::{self, Precision};
 use crate::tree::{Map, Struct, Value};
-use crate::{Str, quantity};
+use crate::Str;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::borrow::Cow;
@@ -95,6 +95,15 @@ impl<'a, 'r> Decoder<'a, 'r> {
         let field = &ty.fields[usize::from(number)];
         let place = outer.enter(Step::Field { field, owner: ty });
         if again && !ty.dynamic && self.merge_again(object, field, number, &place)? {
+            return Ok(());
+        }
+        if matches!(field.kind, Kind::String) && self.reader.peek() == b'"' {
+            let text = self.string()?;
+            if !text.is_empty() || field.presence.pointer {
+                object.set(number, Value::String(text));
+            } else if again {
+                object.remove(number);
+            }
             return Ok(());
         }
         match self.value(&field.kind, ty.dynamic, &place)? {
@@ -234,7 +243,7 @@ impl<'a, 'r> Decoder<'a, 'r> {
         self.reader.skip()?;
         let raw = self.reader.since(start);
         let text = raw.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(raw);
-        match quantity::canonical(text.trim()) {
+        match canonical_quantity(text.trim()) {
             Ok(text) => Ok(Some(Value::String(text))),
             Err(error) => self.refuse(&error.to_string()),
         }
@@ -263,7 +272,8 @@ impl<'a, 'r> Decoder<'a, 'r> {
             }
         };
         self.report.set_ignored(was);
-        Ok(value)
+        // An empty list is none: upstream shows it as null.
+        Ok(value.filter(|value| !matches!(value, Value::List(items) if items.is_empty())))
     }
 
     fn items(&mut self, item: &Kind, dynamic: bool, outer: &Place<'_>) -> Result<Vec<Value>, Malformed> {

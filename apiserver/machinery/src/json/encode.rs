@@ -65,7 +65,9 @@ impl<'a> Encoder<'a> {
                 &absent
             }
         };
-        self.name(&walk, &walk.ty.fields[usize::from(outer)]);
+        let field = &walk.ty.fields[usize::from(outer)];
+        self.unknown_before(&mut walk, Some(&field.name));
+        self.name(&walk, field);
         let mut within = self.open(inner);
         self.advance(&mut within, hidden);
         let gap = self.out.len();

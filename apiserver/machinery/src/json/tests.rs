@@ -243,3 +243,24 @@ fn custom_resources_keep_zeros_nulls_and_wrong_types() {
         &[r#"duplicate field "spec.any.z[1].a""#],
     );
 }
+
+#[test]
+fn a_custom_resource_has_the_metadata_of_every_object_in_the_order_of_names() {
+    use crate::schema::{Field, Kind, StructType, TypeId};
+    let mut schema = Schema { types: vec![StructType::default()], ..Schema::default() };
+    let source = builtin::schema();
+    let metadata = schema.import(source, source.named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").expect("ObjectMeta"));
+    let mut root = StructType::new("root", vec![Field::new("apiVersion", Kind::String), Field::new("metadata", Kind::Struct(metadata))]);
+    root.dynamic = true;
+    root.preserve_unknown = true;
+    schema.types[0] = root;
+    let shape = Shape::new(&std::sync::Arc::new(schema), TypeId(0));
+    let text = r#"{"zz":0,"metadata":{"uid":"u","name":"a","resourceVersion":"5","foo":1,"ownerReferences":[{"uid":"x","name":"y"}]},"b":null}"#;
+    let mut report = Report::new();
+    let object = decode(&shape, text.as_bytes(), &mut report).expect(text);
+    assert_eq!(report.problems(), [r#"unknown field "metadata.foo""#]);
+    let owner = r#"[{"apiVersion":"","kind":"","name":"y","uid":"x"}]"#;
+    let expect = format!(r#"{{"b":null,"metadata":{{"name":"a","ownerReferences":{owner},"resourceVersion":"5","uid":"u"}},"zz":0}}"#);
+    assert_eq!(String::from_utf8_lossy(&encode_draft(&shape.schema, &object).filled("5")), expect);
+    assert_eq!(object.str_at(&shape.schema, "metadata.name"), Some("a"));
+}

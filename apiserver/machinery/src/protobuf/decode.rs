@@ -1,13 +1,14 @@
 //! The decoder: fields in any order, unknown ones skipped, as generated Go code reads them.
 
 use super::encode::{BYTES, FIXED64, VARINT};
-use crate::codec::{DEPTH_MAX, DecodeError};
+use crate::codec::{DEPTH_MAX, DecodeError, canonical_quantity};
 use crate::json::{go_zero, is_go_zero};
+use crate::text::float;
 use crate::schema::{Choice, Field, Kind, ListOf, MapOf, Schema, StructType, TypeId};
 use crate::time::{Moment, Precision, format_duration};
 use crate::tree::{Map, Struct, Value};
 use crate::wire::{Target, Wire};
-use crate::{Str, json, quantity};
+use crate::{Str, json};
 
 pub(super) type Result<T> = std::result::Result<T, DecodeError>;
 
@@ -36,10 +37,25 @@ pub(super) enum Frame<'a> {
 }
 
 impl<'a> Message<'a> {
+    #[inline]
     pub fn next(&mut self) -> Result<Option<(u32, Frame<'a>)>> {
+        // Most fields are strings and messages of fewer than 128 bytes, with a number below 16: one byte of tag and one of length.
+        if let [tag, length, rest @ ..] = self.rest
+            && tag & 0x87 == BYTES as u8
+            && *length < 0x80
+            && let Some((bytes, rest)) = rest.split_at_checked(usize::from(*length))
+            && *tag >= 8
+        {
+            self.rest = rest;
+            return Ok(Some((u32::from(tag >> 3), Frame::Bytes(bytes))));
+        }
         if self.rest.is_empty() {
             return Ok(None);
         }
+        self.next_of_any_sort().map(Some)
+    }
+
+    fn next_of_any_sort(&mut self) -> Result<(u32, Frame<'a>)> {
         let tag = self.varint()?;
         // Go keeps the low 32 bits of a number, signed.
         let number = (tag >> 3) as i32;
@@ -51,9 +67,10 @@ impl<'a> Message<'a> {
         let Some(number) = number else {
             return Err(fault(format!("proto: illegal tag {} (wire type {tag})", (tag >> 3) as i32)));
         };
-        Ok(Some((number, self.frame(frame)?)))
+        Ok((number, self.frame(frame)?))
     }
 
+    #[inline]
     fn frame(&mut self, frame: u32) -> Result<Frame<'a>> {
         Ok(match frame {
             VARINT => Frame::Varint(self.varint()?),
@@ -92,12 +109,14 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
+    #[inline]
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or_else(|| fault("unexpected EOF"))?;
         self.rest = rest;
         Ok(taken)
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64> {
         if let Some((&byte, rest)) = self.rest.split_first()
             && byte < 0x80
@@ -174,9 +193,8 @@ impl<'a> Decoder<'a> {
             return Err(fault("proto: exceeded max depth"));
         }
         let mut message = Message { rest: bytes };
-        let mut hint = 0;
         while let Some((number, frame)) = message.next()? {
-            match wire.find(number, &mut hint) {
+            match wire.find(number) {
                 Some(Target::Field(number)) => self.field(object, &ty.fields[usize::from(*number)], *number, frame)?,
                 Some(Target::Message(inner)) => self.message(ty, inner, object, frame.bytes(&ty.go)?)?,
                 None => {}
@@ -207,10 +225,25 @@ impl<'a> Decoder<'a> {
                 }
                 return Ok(());
             }
-            Kind::Struct(_) => {
+            Kind::Struct(ty) => {
+                let bytes = frame.bytes(&field.name)?;
                 if let Some(Value::Struct(first)) = object.get_mut(number) {
-                    return self.merge(first, frame.bytes(&field.name)?);
+                    return self.merge(first, bytes);
                 }
+                let inner = self.object(*ty, bytes)?;
+                if field.presence.pointer || !inner.is_empty() {
+                    object.set(number, Value::Struct(Box::new(inner)));
+                }
+                return Ok(());
+            }
+            Kind::String => {
+                let bytes = frame.bytes(&field.name)?;
+                if bytes.is_empty() && !field.presence.pointer {
+                    object.remove(number);
+                } else {
+                    object.set(number, Value::String(text(bytes)));
+                }
+                return Ok(());
             }
             _ => {}
         }
@@ -254,7 +287,8 @@ impl<'a> Decoder<'a> {
         let value = match kind {
             Kind::Bool | Kind::Int32 | Kind::Int64 | Kind::Uint32 => integer(kind, frame.varint(name)?),
             Kind::Double => match frame {
-                Frame::Fixed64(bits) => Value::Double(f64::from_bits(bits)),
+                Frame::Fixed64(bits) if f64::from_bits(bits).is_finite() => Value::Double(f64::from_bits(bits)),
+                Frame::Fixed64(bits) => return Err(fault(format!("json: unsupported value: {}", float(f64::from_bits(bits))))),
                 other => return Err(other.wrong(name)),
             },
             Kind::String => Value::String(text(frame.bytes(name)?)),
@@ -296,7 +330,7 @@ impl<'a> Decoder<'a> {
         }
         let value = match kind {
             Kind::Quantity if raw.is_empty() => Value::String(Str::const_new("0")),
-            Kind::Quantity => match quantity::canonical(&text(raw)) {
+            Kind::Quantity => match canonical_quantity(&text(raw)) {
                 Ok(text) => Value::String(text),
                 Err(error) => return Err(fault(error.to_string())),
             },
@@ -307,8 +341,11 @@ impl<'a> Decoder<'a> {
             Kind::MicroTime => return moment(first, second, Precision::Micros),
             Kind::Duration => Value::String(format_duration(first as i64)),
             _ if raw.is_empty() => return Ok(None),
-            Kind::Fields => Value::Raw(raw.into()),
             // What is not JSON here, upstream stores, but could never show.
+            Kind::Fields => match json::check(raw) {
+                Ok(()) => Value::Raw(raw.into()),
+                Err(error) => return Err(fault(error.to_string())),
+            },
             _ => match json::to_any(raw) {
                 Ok(Value::Null) => return Ok(None),
                 Ok(value) => value,
@@ -360,5 +397,8 @@ fn moment(seconds: u64, nanos: u64, precision: Precision) -> Result<Option<Value
 }
 
 fn text(bytes: &[u8]) -> Str {
-    Str::from_utf8_lossy(bytes)
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Str::new(text),
+        Err(_) => Str::from_utf8_lossy(bytes),
+    }
 }

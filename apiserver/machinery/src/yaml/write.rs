@@ -10,7 +10,7 @@ pub(super) fn document(value: &Value, out: &mut Vec<u8>) {
         Value::Map(map) if !map.is_empty() => write_map(map, 0, out),
         Value::List(items) if !items.is_empty() => write_list(items, 0, out),
         scalar => {
-            write_scalar(scalar, 0, out);
+            write_scalar(scalar, STEP, out);
             out.push(b'\n');
         }
     }
