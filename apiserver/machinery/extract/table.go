@@ -332,7 +332,8 @@ func (t *table) kind(g reflect.Type) (string, error) {
 // isNamed says whether Go's name of a type cannot be told from its kind.
 func isNamed(g reflect.Type) bool {
 	if _, ok := special[g]; ok {
-		return false
+		// Two types are free-form JSON, of which one gives the kind its name.
+		return g == reflect.TypeFor[apiextensionsv1.JSON]()
 	}
 	switch g.Kind() {
 	case reflect.Slice:

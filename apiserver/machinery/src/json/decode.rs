@@ -209,6 +209,7 @@ impl<'a, 'r> Decoder<'a, 'r> {
                     }
                 }
             }
+            Kind::Bytes if first == b'[' => self.numbers(place),
             Kind::Fields => {
                 let start = self.reader.position();
                 self.reader.skip()?;
@@ -218,6 +219,38 @@ impl<'a, 'r> Decoder<'a, 'r> {
             _ => {
                 self.mismatch(kind, place)?;
                 Ok(None)
+            }
+        }
+    }
+
+    /// Go takes a list of numbers for bytes too.
+    fn numbers(&mut self, outer: &Place<'_>) -> Result<Option<Value>, Malformed> {
+        self.reader.enter()?;
+        let mut bytes = Vec::new();
+        if self.reader.leave_empty(b']') {
+            return Ok(Some(Value::Bytes(bytes.into())));
+        }
+        loop {
+            match self.reader.peek() {
+                b'-' | b'0'..=b'9' => {
+                    let text = self.reader.number()?;
+                    match text.parse() {
+                        Ok(byte) => bytes.push(byte),
+                        Err(_) => drop(self.wrong.get_or_insert_with(|| outer.mismatch(&format!("number {text}"), "uint8"))),
+                    }
+                }
+                b'n' => {
+                    self.reader.word()?;
+                    bytes.push(0);
+                }
+                first => {
+                    let sort = sort(first)?;
+                    self.reader.skip()?;
+                    self.wrong.get_or_insert_with(|| outer.mismatch(sort, "uint8"));
+                }
+            }
+            if !self.reader.more(b']')? {
+                return Ok(Some(Value::Bytes(bytes.into())));
             }
         }
     }
@@ -479,10 +512,18 @@ pub(crate) fn is_go_zero(value: &Value, kind: &Kind, presence: Presence) -> bool
             Kind::Duration => text == "0s",
             _ => text.is_empty(),
         },
-        Value::Bytes(bytes) => bytes.is_empty(),
+        // Protobuf tells empty from none here, and JSON shows the difference unless it omits both.
+        Value::Bytes(bytes) => bytes.is_empty() && presence.omitempty,
         Value::Struct(inner) => inner.is_empty(),
         Value::Map(map) => map.is_empty() && !matches!(kind, Kind::Any),
-        Value::List(items) => items.is_empty() && !matches!(kind, Kind::Any),
+        Value::List(items) => {
+            let keeps_empty = match kind {
+                Kind::Any => true,
+                Kind::List(list) => list.wrapped && !presence.omitempty,
+                _ => false,
+            };
+            items.is_empty() && !keeps_empty
+        }
         Value::Null | Value::Raw(_) => false,
     }
 }

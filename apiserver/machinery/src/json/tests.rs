@@ -264,3 +264,29 @@ fn a_custom_resource_has_the_metadata_of_every_object_in_the_order_of_names() {
     assert_eq!(String::from_utf8_lossy(&encode_draft(&shape.schema, &object).filled("5")), expect);
     assert_eq!(object.str_at(&shape.schema, "metadata.name"), Some("a"));
 }
+
+#[test]
+fn the_deepest_objects_fit_a_small_stack() {
+    let nest = |open: &str, close: &str, levels: usize| format!("{}null{}", open.repeat(levels), close.repeat(levels));
+    let any = format!(r#"{{"data":{}}}"#, nest(r#"{"a":["#, "]}", crate::codec::DEPTH_MAX / 2 - 1));
+    let not = nest(r#"{"not":"#, "}", crate::codec::DEPTH_MAX - 10);
+    let schema = format!(r#"{{"spec":{{"versions":[{{"schema":{{"openAPIV3Schema":{not}}}}}]}}}}"#);
+    // Tokio's workers have 2 MiB; half of it must do.
+    let worker = std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
+        for (kind, text) in [("ControllerRevision", any), ("CustomResourceDefinition", schema)] {
+            let shape = shape(kind);
+            let object = decode(&shape, text.as_bytes(), &mut Report::new()).expect("deep, but not too deep");
+            let (mut json, mut raw) = (Vec::new(), Vec::new());
+            encode(&shape.schema, &object, &mut json);
+            crate::protobuf::encode(&shape.schema, &object, &mut raw);
+            assert!(crate::protobuf::decode(&shape, &raw).expect("what was encoded") == object);
+            assert!(object.clone() == object);
+        }
+    });
+    worker.expect("a thread").join().expect("no overflow");
+}
+
+#[test]
+fn a_value_is_four_words() {
+    assert_eq!(size_of::<Value>(), 32);
+}
