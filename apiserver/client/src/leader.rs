@@ -6,7 +6,7 @@
 use crate::{Client, Error, time};
 use apiserver_component::{Clock, Shutdown};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, PostParams};
 use rand::RngExt;
 use serde_json::json;
 use std::future::Future;
@@ -173,29 +173,36 @@ impl Candidate {
                 let lease = serde_json::from_value(lease).map_err(kube::Error::SerdeError)?;
                 self.api.create(&PostParams::default(), &lease).await?
             }
-            Step::Renew => self.patch(json!({"renewTime": wall, "leaseDurationSeconds": self.lock.lease_duration.as_secs()})).await?,
+            Step::Renew => self.write(json!({"renewTime": wall, "leaseDurationSeconds": self.lock.lease_duration.as_secs()})).await?,
             Step::Take => {
                 let spec = json!({"holderIdentity": self.lock.identity, "leaseDurationSeconds": self.lock.lease_duration.as_secs(),
                                   "acquireTime": wall, "renewTime": wall, "leaseTransitions": transitions.saturating_add(1)});
-                self.patch(spec).await?
+                self.write(spec).await?
             }
         };
         self.seen = Some(Seen { lease: written, at: now });
         Ok(true)
     }
 
-    /// Changes the lease only if it is still as it was seen.
-    async fn patch(&self, spec: serde_json::Value) -> Result<Lease, kube::Error> {
-        let seen = self.seen.as_ref().and_then(|seen| seen.lease.metadata.resource_version.as_deref());
-        let patch = json!({"metadata": {"resourceVersion": seen}, "spec": spec});
-        self.api.patch(&self.lock.name, &PatchParams::default(), &Patch::Merge(patch)).await
+    /// Changes the lease only if it is still as it was seen. A PUT, since upstream's roles allow components no patch of
+    /// their lease.
+    async fn write(&self, spec: serde_json::Value) -> Result<Lease, kube::Error> {
+        let mut lease = match &self.seen {
+            Some(seen) => serde_json::to_value(&seen.lease).map_err(kube::Error::SerdeError)?,
+            None => json!({"metadata": {"namespace": self.lock.namespace, "name": self.lock.name}}),
+        };
+        for (field, value) in spec.as_object().into_iter().flatten() {
+            lease["spec"][field] = value.clone();
+        }
+        let lease = serde_json::from_value(lease).map_err(kube::Error::SerdeError)?;
+        self.api.replace(&self.lock.name, &PostParams::default(), &lease).await
     }
 
     /// Lets another candidate take over at once.
     async fn release(&self) {
         let now = time::rfc3339_micro(Clock.now());
         let spec = json!({"holderIdentity": "", "leaseDurationSeconds": 1, "acquireTime": now, "renewTime": now});
-        match tokio::time::timeout(self.lock.renew_deadline, self.patch(spec)).await {
+        match tokio::time::timeout(self.lock.renew_deadline, self.write(spec)).await {
             Ok(Ok(_)) => tracing::info!(lease = self.lock.name, "released the lease"),
             Ok(Err(error)) => tracing::warn!(%error, "releasing the lease"),
             Err(_) => tracing::warn!("releasing the lease timed out"),
@@ -239,7 +246,7 @@ mod tests {
                 (None, &Method::POST) => 201,
                 (None, _) => 404,
                 (Some(_), &Method::POST) => 409,
-                (Some(old), &Method::PATCH) if old["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"] => 409,
+                (Some(old), &Method::PUT) if old["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"] => 409,
                 _ => 200,
             };
             if code < 400 && method != Method::GET {

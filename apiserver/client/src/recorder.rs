@@ -10,6 +10,8 @@ mod series;
 
 use crate::{Client, time};
 use apiserver_component::{Clock, Tasks};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{self, ObjectReference};
 use k8s_openapi::api::events::v1 as events_v1;
@@ -27,6 +29,8 @@ const TRIES_MAX: u32 = 12;
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How often series that have ended are closed.
 const SERIES_CHECK: Duration = Duration::from_secs(60);
+/// Events of the scheduler that are written at a time: it binds hundreds of Pods a second.
+const WRITES_AT_ONCE_MAX: usize = 32;
 /// Kubernetes' limit for the text of an Event.
 const NOTE_BYTES_MAX: usize = 1024;
 
@@ -140,18 +144,24 @@ async fn write_core(client: Client, mut queue: mpsc::Receiver<Emitted>, mut corr
 
 async fn write_series(client: Client, mut queue: mpsc::Receiver<Emitted>, mut correlator: series::Correlator) {
     let mut check = tokio::time::interval(SERIES_CHECK);
+    let mut writing = FuturesUnordered::new();
     loop {
         let writes = tokio::select! {
+            Some(_) = writing.next() => continue,
             event = queue.recv() => match event {
                 Some(event) => correlator.observe(event).into_iter().collect::<Vec<_>>(),
                 None => return,
             },
             _ = check.tick() => correlator.close(Clock.now()),
         };
+        // As upstream's: one after the other they would not keep up with a scheduler. A patch that overtakes its create becomes a create.
         for write in writes {
+            while writing.len() >= WRITES_AT_ONCE_MAX {
+                writing.next().await;
+            }
             let namespace = namespace_of(write.event().metadata.namespace.as_deref());
             let api: Api<events_v1::Event> = Api::namespaced(client.clone(), &namespace);
-            persist(&api, write).await;
+            writing.push(async move { persist(&api, write).await });
         }
     }
 }
