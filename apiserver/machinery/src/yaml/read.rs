@@ -5,6 +5,8 @@ use crate::Str;
 use crate::codec::{DEPTH_MAX, DecodeError};
 use crate::text;
 use crate::tree::{Map, Value};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 use std::collections::HashMap;
 
@@ -27,20 +29,28 @@ fn fault(message: impl std::fmt::Display) -> DecodeError {
 
 impl<'a> Reader<'a> {
     pub fn new(text: &'a str) -> Self {
-        Self { events: Parser::new_from_str(text), anchors: HashMap::new(), duplicates: Vec::new(), depth: 0, aliased: 0 }
+        let options = granit_parser::options! { emit_unresolved_aliases: true, emit_comments: false };
+        Self { events: Parser::new_from_str_with_options(text, options), anchors: HashMap::new(), duplicates: Vec::new(), depth: 0, aliased: 0 }
     }
 
     /// The first document; null if there is none.
     pub fn document(&mut self) -> Result<Value, DecodeError> {
         loop {
             match self.next()? {
+                (Event::DocumentStart(_, Some(version)), _) if (version.major, version.minor) != (1, 1) => {
+                    return Err(fault("found incompatible YAML document"));
+                }
                 (Event::DocumentStart(..), _) => break,
                 (Event::StreamEnd, _) => return Ok(Value::Null),
                 _ => {}
             }
         }
         let node = self.next()?;
-        self.node(node)
+        let value = self.node(node)?;
+        match self.next()? {
+            (Event::DocumentEnd | Event::StreamEnd, _) => Ok(value),
+            _ => Err(fault("did not find expected <document start>")),
+        }
     }
 
     /// What upstream says of keys that came twice.
@@ -53,7 +63,7 @@ impl<'a> Reader<'a> {
         loop {
             match self.events.next() {
                 None => return Err(fault("unexpected end of document")),
-                Some(Err(error)) => return Err(fault(format!("line {}: {}", error.marker().line(), error.info()))),
+                Some(Err(error)) => return Err(fault(message(error.marker().line(), &error.info()))),
                 Some(Ok((Event::Comment(..), _))) => {}
                 Some(Ok(node)) => return Ok(node),
             }
@@ -75,6 +85,7 @@ impl<'a> Reader<'a> {
                 Ok(self.anchored(anchor, value))
             }
             Event::Alias(anchor) => self.alias(anchor),
+            Event::UnresolvedAlias(name) => Err(fault(format!("unknown anchor '{name}' referenced"))),
             _ => Err(fault("did not find expected node content")),
         }
     }
@@ -133,7 +144,9 @@ impl<'a> Reader<'a> {
             let line = value.1.start.line();
             let value = self.node(value)?;
             if merges {
-                merge(&mut map, value)?;
+                for key in merge(&mut map, value)? {
+                    self.duplicates.push(format!("line {line}: key {} already set in map", text::quote(&key)));
+                }
                 continue;
             }
             let (name, shown) = key_text(key)?;
@@ -157,8 +170,21 @@ fn measure(value: &Value) -> (usize, usize) {
     }
 }
 
-/// `<<`: the keys of a map, or of several, of which earlier ones win.
-fn merge(map: &mut Map, value: Value) -> Result<(), DecodeError> {
+/// A scanner's or parser's complaint in upstream's words, as far as the two see the same faults. Upstream names no first line, and counts from zero
+/// where its parser, not its scanner, complains.
+fn message(line: usize, info: &str) -> String {
+    let (shown, text) = match info.rsplit_once("did not find expected ") {
+        Some((_, what)) => (line.saturating_sub(1), format!("did not find expected {what}")),
+        None if info.starts_with("tabs disallowed") || info.starts_with("unexpected character") => {
+            (line, "found character that cannot start any token".to_owned())
+        }
+        None => (line, info.to_owned()),
+    };
+    if line <= 1 { text } else { format!("line {shown}: {text}") }
+}
+
+/// `<<`: the keys of a map, or of several, of which earlier ones win. Gives the keys that were there already.
+fn merge(map: &mut Map, value: Value) -> Result<Vec<Str>, DecodeError> {
     let sources = match value {
         Value::Map(source) => vec![Value::Map(source)],
         Value::List(sources) => sources,
@@ -167,13 +193,16 @@ fn merge(map: &mut Map, value: Value) -> Result<(), DecodeError> {
     if sources.is_empty() {
         return Err(fault("map merge requires map or sequence of maps as the value"));
     }
+    let mut again = Vec::new();
     for source in sources.into_iter().rev() {
         let Value::Map(source) = source else { return Err(fault("map merge requires map or sequence of maps as the value")) };
         for (key, value) in source {
-            map.insert(key, value);
+            if map.insert(key.clone(), value).is_some() {
+                again.push(key);
+            }
         }
     }
-    Ok(())
+    Ok(again)
 }
 
 /// A key as JSON has it, and as Go shows it.
@@ -204,6 +233,10 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, De
     };
     if tag.handle() != "tag:yaml.org,2002:" {
         return Ok(string());
+    }
+    if tag.suffix() == "binary" {
+        let bytes = BASE64.decode(text).map_err(|_| fault("!!binary value contains invalid base64 data"))?;
+        return Ok(Value::String(Str::from_utf8_lossy(&bytes)));
     }
     let value = resolve::plain(text);
     let sort = match &value {

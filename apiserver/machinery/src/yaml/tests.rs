@@ -44,6 +44,24 @@ fn aliases_and_merges_are_followed() {
 }
 
 #[test]
+fn what_is_not_yaml_is_told_in_upstreams_words() {
+    check_error("a: b: c", "yaml: mapping values are not allowed in this context");
+    check_error("x: 1\na: b: c", "yaml: line 2: mapping values are not allowed in this context");
+    check_error("a: @x", "yaml: found character that cannot start any token");
+    check_error("a:\n\tb: 1", "yaml: line 2: found character that cannot start any token");
+    check_error("a:\n  b:\n c: 1", "yaml: line 2: did not find expected key");
+    check_error("- a\nb: c", "yaml: line 1: did not find expected '-' indicator");
+    check_error("a: *x", "yaml: unknown anchor 'x' referenced");
+    check_error("%YAML 1.2\n---\na: 1", "yaml: found incompatible YAML document");
+    check_error("null: 1", "unsupported map key of type: %!s(<nil>), key: <nil>");
+    check_error("a: .nan", "json: unsupported value: NaN");
+    check_error("a: !!int x", "yaml: cannot decode !!str `x` as a !!int");
+    assert!(to_any(b"--- a: 1", &mut Report::new()).is_err());
+    assert!(to_any(b"a\n b: c", &mut Report::new()).is_err());
+    assert!(to_any(b"a: \xff", &mut Report::new()).is_err());
+}
+
+#[test]
 fn what_would_grow_without_bound_is_refused() {
     let mut text = String::from("a: &a [x,x,x,x,x,x,x,x,x,x]\n");
     for (name, inner) in ["b", "c", "d", "e", "f", "g"].into_iter().zip(["a", "b", "c", "d", "e", "f"]) {
