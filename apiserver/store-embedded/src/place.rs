@@ -6,9 +6,12 @@ use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistM
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 /// Held for as long as the engine lives, also while the database is closed and opened again in place.
 const LOCK_FILE: &str = "corten.lock";
+const LOCK_TRIES_MAX: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 const DATABASE_FOLDER: &str = "fjall";
 
 /// The keyspace is in memory already: reads come only when a store opens or looks far back.
@@ -46,11 +49,7 @@ impl Place {
         let path = folder.join(LOCK_FILE);
         let lock = File::options().create(true).truncate(false).write(true).open(path);
         let lock = lock.map_err(|error| EngineError::io("opening the lock file", error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(EngineError::InUse { place: folder.display().to_string() }),
-            Err(TryLockError::Error(error)) => return Err(EngineError::io("locking the data folder", error)),
-        }
+        take(&lock, folder)?;
         let tables = Tables::open(folder)?;
         Ok(Arc::new(Self { folder: folder.to_owned(), lock: Mutex::new(Some(lock)), tables: RwLock::new(Some(tables)) }))
     }
@@ -80,6 +79,21 @@ impl Place {
     pub(crate) fn corrupt(&self, what: impl ToString) -> EngineError {
         EngineError::Corrupt { place: self.folder.display().to_string(), what: what.to_string() }
     }
+}
+
+/// Tries for a while: who held the folder may be about to let it go.
+fn take(lock: &File, folder: &Path) -> Result<(), EngineError> {
+    for attempt in 0..LOCK_TRIES_MAX {
+        if attempt > 0 {
+            std::thread::sleep(LOCK_PAUSE);
+        }
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(EngineError::io("locking the data folder", error)),
+        }
+    }
+    Err(EngineError::InUse { place: folder.display().to_string() })
 }
 
 impl Tables {

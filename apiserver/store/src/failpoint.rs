@@ -13,7 +13,7 @@ pub const AFTER_APPLY_BEFORE_NOTIFY: &str = "after_apply_before_notify";
 pub const AFTER_NOTIFY_BEFORE_REPLY: &str = "after_notify_before_reply";
 /// The floor is raised, and nothing is folded.
 pub const AFTER_FLOOR_BEFORE_FOLD: &str = "after_floor_before_fold";
-/// Some of the log is folded.
+/// A step of folding is done, on its way to the disk.
 pub const IN_COMPACTION: &str = "in_compaction";
 
 #[cfg(feature = "failpoints")]

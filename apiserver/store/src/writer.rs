@@ -530,9 +530,11 @@ impl<R: Reader, W: EngineWriter> Writer<R, W> {
     /// One small step, so that a batch never waits long for it.
     async fn fold(&mut self) {
         self.compaction.paused_until = None;
-        match self.engine.fold().await {
+        let folded = self.engine.fold().await;
+        failpoint::hit(failpoint::IN_COMPACTION);
+        match folded {
             Ok(Folding::Done) => self.compaction.folding = false,
-            Ok(Folding::More) => failpoint::hit(failpoint::IN_COMPACTION),
+            Ok(Folding::More) => {}
             Err(AppendError::Fenced { by }) => self.step_down(by),
             Err(error) => {
                 tracing::warn!(%error, "folding the log");
