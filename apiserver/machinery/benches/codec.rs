@@ -7,6 +7,10 @@ use apiserver_machinery::{builtin, json, protobuf};
 use std::hint::black_box;
 use std::time::Duration;
 
+/// As in the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const POD: &str = include_str!("../testdata/pod.json");
 const RUNS: usize = 200;
 const CALLS_PER_RUN: u32 = 100;

@@ -70,8 +70,17 @@ impl Struct {
         self.position(number).ok().map(|at| &mut self.fields[at].1)
     }
 
-    /// Puts a value and returns what was there.
+    /// Puts a value, which mostly comes after all others: what decoders do.
     #[inline]
+    pub(crate) fn add(&mut self, number: u16, value: Value) {
+        if self.fields.last().is_none_or(|(last, _)| *last < number) {
+            self.fields.push((number, value));
+        } else {
+            self.set(number, value);
+        }
+    }
+
+    /// Puts a value and returns what was there.
     pub fn set(&mut self, number: u16, value: Value) -> Option<Value> {
         match self.fields.last() {
             Some((last, _)) if *last >= number => match self.position(number) {

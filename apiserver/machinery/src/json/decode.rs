@@ -100,14 +100,14 @@ impl<'a, 'r> Decoder<'a, 'r> {
         if matches!(field.kind, Kind::String) && self.reader.peek() == b'"' {
             let text = self.string()?;
             if !text.is_empty() || field.presence.pointer {
-                object.set(number, Value::String(text));
+                object.add(number, Value::String(text));
             } else if again {
                 object.remove(number);
             }
             return Ok(());
         }
         match self.value(&field.kind, ty.dynamic, &place)? {
-            Some(value) if ty.dynamic || !is_go_zero(&value, &field.kind, field.presence) => drop(object.set(number, value)),
+            Some(value) if ty.dynamic || !is_go_zero(&value, &field.kind, field.presence) => object.add(number, value),
             // Null, or a zero: as if it were not there. A second field overrules a first.
             _ if again => drop(object.remove(number)),
             _ => {}

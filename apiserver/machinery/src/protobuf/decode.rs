@@ -213,7 +213,7 @@ impl<'a> Decoder<'a> {
                 };
                 self.items(list, &mut items, frame, &field.name)?;
                 if !items.is_empty() {
-                    object.set(number, Value::List(items));
+                    object.add(number, Value::List(items));
                 }
                 return Ok(());
             }
@@ -221,7 +221,7 @@ impl<'a> Decoder<'a> {
                 let (key, value) = self.entry(map, frame, &field.name)?;
                 match object.get_mut(number) {
                     Some(Value::Map(entries)) => drop(entries.insert(key, value)),
-                    _ => drop(object.set(number, Value::Map(Map::from_sorted(vec![(key, value)])))),
+                    _ => object.add(number, Value::Map(Map::from_sorted(vec![(key, value)]))),
                 }
                 return Ok(());
             }
@@ -232,7 +232,7 @@ impl<'a> Decoder<'a> {
                 }
                 let inner = self.object(*ty, bytes)?;
                 if field.presence.pointer || !inner.is_empty() {
-                    object.set(number, Value::Struct(Box::new(inner)));
+                    object.add(number, Value::Struct(Box::new(inner)));
                 }
                 return Ok(());
             }
@@ -241,14 +241,14 @@ impl<'a> Decoder<'a> {
                 if bytes.is_empty() && !field.presence.pointer {
                     object.remove(number);
                 } else {
-                    object.set(number, Value::String(text(bytes)));
+                    object.add(number, Value::String(text(bytes)));
                 }
                 return Ok(());
             }
             _ => {}
         }
         match self.value(&field.kind, frame, &field.name)? {
-            Some(value) if !is_go_zero(&value, &field.kind, field.presence) => drop(object.set(number, value)),
+            Some(value) if !is_go_zero(&value, &field.kind, field.presence) => object.add(number, value),
             _ => drop(object.remove(number)),
         }
         Ok(())
