@@ -117,6 +117,12 @@ impl Auth {
         tasks.spawn("node-graph", follow::follow(graph, self.store.clone(), after));
     }
 
+    /// Takes in what the store holds now and does not follow it.
+    #[cfg(test)]
+    pub(crate) fn load(&self) {
+        follow::load(&mut follow::Rbac::new(self.policy.clone()), &self.store.snapshot());
+    }
+
     /// What the certificates of a connection's handshake prove; once a connection.
     pub fn peer(&self, chain: &[CertificateDer<'_>]) -> PeerIdentity {
         PeerIdentity::of(chain, self.config.clients.as_deref(), self.config.front_proxy.as_ref(), self.clock.now())
@@ -310,7 +316,7 @@ mod tests {
     async fn auth(rows: &[(&str, &str)]) -> Auth {
         let config = Config { anonymous: true, issuers: vec!["https://issuer".into()], signer: Some(keys::tests::signing_key()), external_address: "10.0.0.1:6443".into(), ..Config::default() };
         let auth = Auth::new(config, testing::store(rows).await, Clock).unwrap();
-        follow::load(&mut follow::Rbac::new(auth.policy.clone()), &auth.store.snapshot());
+        auth.load();
         auth
     }
 

@@ -22,7 +22,9 @@ pub async fn store(rows: &[(&str, &str)]) -> Store {
 pub async fn put(store: &Store, key: &str, json: &str) {
     let object: Value = serde_json::from_str(json).unwrap();
     let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().into();
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
     let facts = Facts {
+        labels: labels.map(|(key, value)| (key.as_str().into(), value.as_str().unwrap_or_default().into())).collect(),
         fields: vec![("metadata.name".into(), text("/metadata/name")), ("spec.nodeName".into(), text("/spec/nodeName"))].into(),
         namespace: text("/metadata/namespace"),
         deleting: object.pointer("/metadata/deletionTimestamp").is_some(),

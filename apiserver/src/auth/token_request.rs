@@ -1,9 +1,10 @@
 //! TokenRequest: `POST serviceaccounts/NAME/token` mints a token for an audience, bound to a Pod, Secret or Node if the request says so.
 
-use super::Auth;
-use super::service_account;
+use super::{Auth, service_account};
 use super::token::{Claims, Kubernetes, Reference};
 use crate::Error;
+use crate::admission::node_restriction::{self, TokenAdmission};
+use crate::request::User;
 use crate::resource::Object;
 use crate::status;
 use apiserver_machinery::field::{self, BadValue, Path};
@@ -51,11 +52,12 @@ fn read(snapshot: &Snapshot, key: String, resource: &str, name: &str) -> Result<
     serde_json::from_slice(row.bytes()).map_err(|error| Error::Internal(format!("reading {resource} {}: {error}", quote(name))))
 }
 
-/// Answers a TokenRequest for a ServiceAccount: `object` is completed and gets its status. Gives warnings for the client.
-pub fn answer(auth: &Auth, namespace: &str, name: &str, object: &mut Struct, schema: &Schema) -> Result<Vec<String>, Error> {
+/// Answers a TokenRequest of `user` for a ServiceAccount: `object` is completed and gets its status. Gives warnings for the client.
+pub fn answer(auth: &Auth, user: &User, namespace: &str, name: &str, object: &mut Struct, schema: &Schema) -> Result<Vec<String>, Error> {
     let snapshot = auth.store.snapshot();
     let now = auth.clock.now();
     check_metadata(Object::new(schema, object), namespace, name)?;
+    node_restriction::admit_token(Object::new(schema, object), &TokenAdmission { user, auth, snapshot: &snapshot, namespace, account: name })?;
     let account = read(&snapshot, format!("/registry/serviceaccounts/{namespace}/{name}"), "serviceaccounts", name)?;
     let asked_uid = Object::new(schema, object).text("metadata.uid").to_owned();
     if !asked_uid.is_empty() && account.metadata.uid != asked_uid {
@@ -251,7 +253,7 @@ mod tests {
         let ty = builtin::gvk("authentication.k8s.io", "v1", "TokenRequest").unwrap();
         let shape = apiserver_machinery::schema::Shape { schema: schema.clone(), root: ty };
         let mut object = json::decode(&shape, request.to_string().as_bytes(), &mut json::Report::new()).unwrap();
-        answer(&auth, "ns", name, &mut object, schema).map_err(|error| error.to_string())?;
+        answer(&auth, &User::default(), "ns", name, &mut object, schema).map_err(|error| error.to_string())?;
         let mut out = Vec::new();
         json::encode(schema, &object, &mut out);
         let mut answer: serde_json::Value = serde_json::from_slice(&out).unwrap();
