@@ -5,7 +5,7 @@ use crate::{Str, quantity};
 
 /// How deep objects may nest, in all formats. Upstream allows 10,000 levels of JSON; here every level is a stack frame, in decoding, encoding
 /// and dropping, and no object of use comes near either bound.
-pub const DEPTH_MAX: usize = 400;
+pub const DEPTH_MAX: usize = 256;
 
 /// Unknown and duplicate fields that one report keeps, as upstream.
 pub const REPORT_MAX: usize = 100;
