@@ -50,12 +50,12 @@ impl Error {
         }
     }
 
-    fn failure(&self) -> Failure {
+    fn failure(&self, action: usize) -> Failure {
         let message = match self {
             Self::Call { source, .. } => said(source),
             other => other.to_string(),
         };
-        Failure { message, code: self.code() }
+        Failure { message, code: self.code(), action }
     }
 }
 
@@ -106,11 +106,11 @@ impl Executor {
     pub async fn execute(&self, plan: Plan) -> Result<(), Error> {
         let mut written = Vec::new();
         let mut failed = None;
-        for action in &plan.actions {
+        for (number, action) in plan.actions.iter().enumerate() {
             match self.perform(action).await {
                 Ok(more) => written.extend(more),
                 Err(error) => {
-                    failed = Some(error);
+                    failed = Some((number, error));
                     break;
                 }
             }
@@ -122,17 +122,17 @@ impl Executor {
         }
         let status = match (&failed, &plan.status_after_failure) {
             (None, _) => plan.status,
-            (Some(error), Some(after)) => after(&error.failure()),
+            (Some((number, error)), Some(after)) => after(&error.failure(*number)),
             (Some(_), None) => None,
         };
         if let Some(status) = status {
             match self.perform(&status).await {
                 Ok(more) => written.extend(more),
-                Err(error) => failed = failed.or(Some(error)),
+                Err(error) => failed = failed.or(Some((plan.actions.len(), error))),
             }
         }
         self.wait_until_seen(written).await?;
-        failed.map_or(Ok(()), Err)
+        failed.map_or(Ok(()), |(_, error)| Err(error))
     }
 
     async fn wait_until_seen(&self, written: Vec<(Kind, u64)>) -> Result<(), Error> {
@@ -254,15 +254,15 @@ impl Executor {
         let Some(announce) = announce else { return };
         match result {
             Ok(object) => {
-                if let Some((reason, text)) = announce.success {
+                if let Some((reason, text)) = &announce.success {
                     let name = object["metadata"]["name"].as_str().unwrap_or_default();
                     self.recorder.event(&announce.about, EventType::Normal, reason, format!("{text}{name}"));
                 }
             }
             Err(error) if is_namespace_terminating(error) => {}
             Err(error) => {
-                let (reason, text) = announce.failure;
-                self.recorder.event(&announce.about, EventType::Warning, reason, format!("{text}{}", error.failure().message));
+                let (reason, text) = &announce.failure;
+                self.recorder.event(&announce.about, EventType::Warning, reason, format!("{text}{}", error.failure(0).message));
             }
         }
     }

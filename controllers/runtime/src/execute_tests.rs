@@ -47,8 +47,8 @@ const PODS: Kind = Kind::of::<Pod>();
 fn create(announce: bool) -> Action {
     let announce = announce.then(|| Announce {
         about: ObjectReference::default(),
-        success: Some(("SuccessfulCreate", "Created pod: ")),
-        failure: ("FailedCreate", "Error creating: "),
+        success: Some(("SuccessfulCreate", "Created pod: ".into())),
+        failure: ("FailedCreate", "Error creating: ".into()),
     });
     Action::Create { kind: PODS, namespace: "a".into(), object: json!({"metadata": {"generateName": "p-"}}), exists_ok: false, announce }
 }

@@ -4,6 +4,7 @@ use crate::kind::{Kind, Target};
 use apiserver_client::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
 
@@ -64,6 +65,8 @@ pub struct Failure {
     pub message: String,
     /// Its HTTP status, where there was an answer.
     pub code: Option<u16>,
+    /// Which of the plan's actions failed.
+    pub action: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,9 +102,9 @@ pub enum PatchKind {
 pub struct Announce {
     pub about: ObjectReference,
     /// Reason and the beginning of the message; the name of what was written follows.
-    pub success: Option<(&'static str, &'static str)>,
+    pub success: Option<(&'static str, String)>,
     /// Reason and the beginning of the message; what the server said follows.
-    pub failure: (&'static str, &'static str),
+    pub failure: (&'static str, String),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -169,8 +172,36 @@ impl Action {
         Self::Patch { target, subresource: Some("status"), kind: PatchKind::Merge, patch }
     }
 
+    /// Makes the status of an object what `new` says; None where it is that already.
+    pub fn status_change<S: Serialize>(target: Target, resource_version: Option<&str>, old: &S, new: &S) -> Option<Self> {
+        let (old, new) = (serde_json::to_value(old).ok()?, serde_json::to_value(new).ok()?);
+        merge_patch(&old, &new).map(|patch| Self::status(target, resource_version, patch))
+    }
+
     pub fn delete(target: Target) -> Self {
         Self::Delete { target, options: DeleteOptions { grace_seconds: None, propagation: None, resource_version: None }, announce: None }
+    }
+}
+
+/// The JSON merge patch (RFC 7386) that makes `old` into `new`; None where they are equal. Lists are replaced whole.
+///
+/// `{"a": 1, "b": 2}` to `{"a": 3}` is `{"a": 3, "b": null}`.
+pub fn merge_patch(old: &Value, new: &Value) -> Option<Value> {
+    match (old, new) {
+        _ if old == new => None,
+        (Value::Object(old), Value::Object(new)) => {
+            let mut patch = serde_json::Map::new();
+            for (key, value) in new {
+                if let Some(change) = merge_patch(old.get(key).unwrap_or(&Value::Null), value) {
+                    patch.insert(key.clone(), change);
+                }
+            }
+            for key in old.keys().filter(|key| !new.contains_key(*key)) {
+                patch.insert(key.clone(), Value::Null);
+            }
+            Some(Value::Object(patch))
+        }
+        _ => Some(new.clone()),
     }
 }
 
@@ -204,5 +235,20 @@ impl fmt::Display for Action {
                 None => f.write_str("nothing"),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_merge_patch_holds_only_what_differs() {
+        let check = |old: Value, new: Value, expect: Option<Value>| assert_eq!(merge_patch(&old, &new), expect, "{old} {new}");
+        check(json!({"a": 1}), json!({"a": 1}), None);
+        check(json!({"a": 1, "b": {"c": 2, "d": 3}}), json!({"b": {"c": 4, "d": 3}, "e": [1]}), Some(json!({"a": null, "b": {"c": 4}, "e": [1]})));
+        check(json!({"a": [1, 2]}), json!({"a": [1]}), Some(json!({"a": [1]})));
+        check(json!(null), json!({"a": 1}), Some(json!({"a": 1})));
     }
 }
