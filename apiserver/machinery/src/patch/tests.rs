@@ -121,5 +121,5 @@ fn json_patches_have_limits() {
 fn json_patches_do_not_nest_without_end() {
     let nest = r#"{"op":"copy","from":"/metadata/annotations","path":"/metadata/annotations/x"}"#;
     let patch = format!(r#"[{{"op":"add","path":"/metadata/annotations","value":{{}}}},{}]"#, vec![nest; 900].join(","));
-    assert_eq!(run("json", POD, &patch, FieldValidation::Ignore), Err(Error::Unprocessable("exceeded max depth of 400".to_owned())));
+    assert_eq!(run("json", POD, &patch, FieldValidation::Ignore), Err(Error::Unprocessable(format!("exceeded max depth of {}", crate::codec::DEPTH_MAX))));
 }
