@@ -12,12 +12,43 @@ use apiserver_machinery::tree::{Map, Value};
 use apiserver_store::{Compare, Key, Range, Snapshot};
 use compact_str::format_compact;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use tokio::sync::{Mutex, MutexGuard};
 
 const QUOTAS: Kind = Kind::core("ResourceQuota", "/registry/resourcequotas/");
 
-/// Whether writes in a namespace are counted, so that they had better take turns.
-pub fn counts(snapshot: &Snapshot, namespace: &str) -> bool {
+/// Whether writes in a namespace are counted.
+fn counts(snapshot: &Snapshot, namespace: &str) -> bool {
     !namespace.is_empty() && snapshot.range(&Range::prefix(format!("{}{namespace}/", QUOTAS.prefix))).next().is_some()
+}
+
+/// Lets creates in a namespace that has quotas take turns. Without it they would all write the same quota, and all but one begin anew each time.
+pub struct Turns(Box<[Mutex<()>]>);
+
+/// Namespaces that fall on the same place wait for each other, which costs time only.
+const PLACES: usize = 256;
+
+impl Turns {
+    pub fn new() -> Self {
+        Self((0..PLACES).map(|_| Mutex::new(())).collect())
+    }
+
+    /// Waits for a turn; none is needed where nothing is counted.
+    pub async fn take(&self, snapshot: &Snapshot, namespace: &str) -> Option<MutexGuard<'_, ()>> {
+        if !counts(snapshot, namespace) {
+            return None;
+        }
+        let mut hasher = DefaultHasher::new();
+        namespace.hash(&mut hasher);
+        let place = (hasher.finish() % PLACES as u64) as usize;
+        Some(self.0[place].lock().await)
+    }
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 pub fn admit(object: Object<'_>, admission: &Admission<'_>, extra: &mut Extra) -> Result<(), Error> {
@@ -473,6 +504,21 @@ mod tests {
         let secrets = quota("{}", r#"{"secrets":"1"}"#, r#"{"secrets":"1"}"#);
         check(Case::create("", "Secret", "ns", "{}"), &secrets, Err(r#"secrets "x" is forbidden: exceeded quota: q, requested: secrets=1, used: secrets=1, limited: secrets=1"#)).await;
         check(Case::create("", "ConfigMap", "ns", "{}"), &secrets, Ok(None)).await;
+    }
+
+    #[tokio::test]
+    async fn creates_take_turns_where_quotas_are() {
+        let store = crate::auth::testing::store(&[("/registry/resourcequotas/ns/q", "{}")]).await;
+        let turns = super::Turns::new();
+        let turn = turns.take(&store.snapshot(), "ns").await;
+        assert!(turn.is_some());
+        assert!(turns.take(&store.snapshot(), "free").await.is_none());
+        let snapshot = store.snapshot();
+        let second = turns.take(&snapshot, "ns");
+        tokio::pin!(second);
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        drop(turn);
+        assert!(second.await.is_some());
     }
 
     #[tokio::test]

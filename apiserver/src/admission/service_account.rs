@@ -8,8 +8,10 @@ use apiserver_machinery::Str;
 use apiserver_machinery::schema::Schema;
 use apiserver_machinery::text::quote;
 use apiserver_machinery::tree::{Struct, Value};
+use apiserver_store::Store;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub const SERVICE_ACCOUNTS: Kind = Kind::core("ServiceAccount", "/registry/serviceaccounts/");
 pub const DEFAULT: &str = "default";
@@ -19,6 +21,22 @@ const VOLUME_PREFIX: &str = "kube-api-access-";
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const ENFORCE_SECRETS: &str = "kubernetes.io/enforce-mountable-secrets";
 const SUFFIX_LETTERS: usize = 5;
+
+/// How long a Pod waits for the default ServiceAccount of its namespace, which a controller makes a moment after the namespace.
+const WAIT_TRIES: u32 = 20;
+const WAIT_STEP: Duration = Duration::from_millis(100);
+
+/// Waits a little for a ServiceAccount that is about to be made. Whether it came is for [`mutate`] to see.
+pub async fn await_default(store: &Store, namespace: &str) {
+    for _ in 0..WAIT_TRIES {
+        let snapshot = store.snapshot();
+        let exists = |key: String| snapshot.get(key).is_some_and(|row| !row.facts.deleting);
+        if exists(format!("{}{namespace}/{DEFAULT}", SERVICE_ACCOUNTS.prefix)) || !exists(format!("/registry/namespaces/{namespace}")) {
+            return;
+        }
+        tokio::time::sleep(WAIT_STEP).await;
+    }
+}
 
 fn account(admission: &Admission<'_>, name: &str) -> Result<super::Stored, Error> {
     let namespace = admission.namespace();
@@ -225,6 +243,17 @@ mod tests {
         let own = r#"{"spec":{"containers":[{"name":"c","volumeMounts":[{"name":"v","mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}]}]}}"#;
         let expect = r#"{"spec":{"containers":[{"name":"c","volumeMounts":[{"name":"v","mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}]}],"serviceAccount":"default","serviceAccountName":"default"}}"#;
         check_mutate(super::mutate, case(plain, own), Ok(expect)).await;
+    }
+
+    #[tokio::test]
+    async fn a_pod_of_a_new_namespace_waits_for_its_account() {
+        let store = crate::auth::testing::store(&[("/registry/namespaces/ns", "{}")]).await;
+        let waiting = super::await_default(&store, "ns");
+        tokio::pin!(waiting);
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        crate::auth::testing::put(&store, "/registry/serviceaccounts/ns/default", "{}").await;
+        waiting.await;
+        assert!(futures::poll!(Box::pin(super::await_default(&store, "none"))).is_ready(), "no namespace, no account");
     }
 
     #[tokio::test]

@@ -116,3 +116,79 @@ fn only_garbage_fields_differ(old: Object<'_>, new: Object<'_>) -> bool {
     let fields = |object: Object<'_>| (object.get("metadata.finalizers").cloned(), object.get("metadata.ownerReferences").cloned());
     fields(old) != fields(new) && stripped(old) == stripped(new)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::admission::testing::{Case, check_validate};
+
+    const GROUP: &str = "rbac.authorization.k8s.io";
+
+    /// jane may get Pods everywhere and bind the ClusterRole `open`; `wide` may do more.
+    const ROWS: [(&str, &str); 6] = [
+        ("/registry/clusterroles/pods", r#"{"metadata":{"name":"pods"},"rules":[{"apiGroups":[""],"resources":["pods"],"verbs":["get"]}]}"#),
+        ("/registry/clusterroles/wide", r#"{"metadata":{"name":"wide"},"rules":[{"apiGroups":[""],"resources":["secrets"],"verbs":["get","list"]}]}"#),
+        ("/registry/clusterroles/open", r#"{"metadata":{"name":"open"},"rules":[{"apiGroups":["*"],"resources":["*"],"verbs":["*"]}]}"#),
+        ("/registry/clusterroles/binder", r#"{"metadata":{"name":"binder"},"rules":[{"apiGroups":["rbac.authorization.k8s.io"],"resources":["clusterroles"],"resourceNames":["open"],"verbs":["bind"]}]}"#),
+        ("/registry/clusterrolebindings/a", r#"{"metadata":{"name":"a"},"roleRef":{"kind":"ClusterRole","name":"pods"},"subjects":[{"kind":"User","name":"jane"}]}"#),
+        ("/registry/clusterrolebindings/b", r#"{"metadata":{"name":"b"},"roleRef":{"kind":"ClusterRole","name":"binder"},"subjects":[{"kind":"User","name":"jane"}]}"#),
+    ];
+
+    async fn check(case: Case, expect: Result<(), &str>) {
+        check_validate(|object, admission| super::check(admission.auth, admission, object), case.rows(&ROWS), expect).await;
+    }
+
+    fn role(kind: &str, rules: &str) -> Case {
+        let namespace = if kind == "Role" { "ns" } else { "" };
+        Case::create(GROUP, kind, namespace, &format!(r#"{{"metadata":{{"name":"x"}},"rules":[{rules}]}}"#)).by("jane", "devs")
+    }
+
+    const GET_PODS: &str = r#"{"apiGroups":[""],"resources":["pods"],"verbs":["get"]}"#;
+    const ALL_PODS: &str = r#"{"apiGroups":[""],"resources":["pods","pods/log"],"verbs":["get","list"]}"#;
+
+    #[tokio::test]
+    async fn a_role_grants_no_more_than_its_writer_holds() {
+        check(role("Role", GET_PODS), Ok(())).await;
+        let refused = concat!(
+            r#"roles.rbac.authorization.k8s.io "x" is forbidden: user "jane" (groups=["devs"]) is attempting to grant RBAC permissions not currently held:"#,
+            "\n",
+            r#"{APIGroups:[""], Resources:["pods"], Verbs:["list"]}"#,
+            "\n",
+            r#"{APIGroups:[""], Resources:["pods/log"], Verbs:["get" "list"]}"#
+        );
+        check(role("Role", ALL_PODS), Err(refused)).await;
+        check(role("Role", ALL_PODS).by("root", "system:masters"), Ok(())).await;
+        let old = format!(r#"{{"metadata":{{"name":"x"}},"rules":[{ALL_PODS}]}}"#);
+        let finalized = Case::create(GROUP, "Role", "ns", &old.replace(r#""name":"x""#, r#""name":"x","finalizers":["a/b"]"#)).by("jane", "devs");
+        check(finalized.update(&old), Ok(())).await;
+    }
+
+    #[tokio::test]
+    async fn aggregation_needs_everything() {
+        let aggregated = Case::create(
+            GROUP,
+            "ClusterRole",
+            "",
+            r#"{"metadata":{"name":"x"},"aggregationRule":{"clusterRoleSelectors":[{"matchLabels":{"a":"b"}}]}}"#,
+        )
+        .by("jane", "devs");
+        let refused = r#"clusterroles.rbac.authorization.k8s.io "x" is forbidden: must have cluster-admin privileges to use the aggregationRule"#;
+        check(aggregated, Err(refused)).await;
+    }
+
+    #[tokio::test]
+    async fn a_binding_needs_the_permissions_of_its_role_or_the_bind_verb() {
+        let binding = |kind: &str, name: &str| {
+            let object = format!(r#"{{"metadata":{{"name":"x"}},"roleRef":{{"apiGroup":"{GROUP}","kind":"{kind}","name":"{name}"}}}}"#);
+            Case::create(GROUP, "RoleBinding", "ns", &object).by("jane", "devs")
+        };
+        check(binding("ClusterRole", "pods"), Ok(())).await;
+        check(binding("ClusterRole", "open"), Ok(())).await;
+        let refused = concat!(
+            r#"rolebindings.rbac.authorization.k8s.io "x" is forbidden: user "jane" (groups=["devs"]) is attempting to grant RBAC permissions not currently held:"#,
+            "\n",
+            r#"{APIGroups:[""], Resources:["secrets"], Verbs:["get" "list"]}"#
+        );
+        check(binding("ClusterRole", "wide"), Err(refused)).await;
+        check(binding("Role", "gone"), Err(r#"roles.rbac.authorization.k8s.io "gone" not found"#)).await;
+    }
+}

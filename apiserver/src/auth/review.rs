@@ -305,3 +305,121 @@ fn field_requirements(wanted: Object<'_>) -> (Vec<(Str, Str)>, Option<String>) {
     });
     (found, fault)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{Config, keys, testing};
+    use apiserver_component::Clock;
+    use apiserver_machinery::builtin;
+    use apiserver_machinery::schema::Shape;
+    use serde_json::{Value as Json, json};
+
+    async fn auth() -> Auth {
+        let role = r#"{"metadata":{"name":"r"},"rules":[{"apiGroups":[""],"resources":["pods"],"verbs":["list"]},{"nonResourceURLs":["/healthz"],"verbs":["get"]}]}"#;
+        let binding = r#"{"metadata":{"name":"b"},"roleRef":{"kind":"ClusterRole","name":"r"},"subjects":[{"kind":"User","name":"jane"}]}"#;
+        let config = Config { issuers: vec!["https://issuer".into()], signer: Some(keys::tests::signing_key()), ..Config::default() };
+        let rows = [
+            ("/registry/clusterroles/r", role),
+            ("/registry/clusterrolebindings/b", binding),
+            ("/registry/serviceaccounts/ns/sa", r#"{"metadata":{"name":"sa","uid":"1"}}"#),
+        ];
+        let auth = Auth::new(config, testing::store(&rows).await, Clock).unwrap();
+        auth.load();
+        auth
+    }
+
+    async fn ask(auth: &Auth, group: &str, kind: &str, namespace: &str, request: Json) -> Result<Json, String> {
+        let jane = User { name: "jane".into(), uid: "7".into(), groups: vec!["devs".into()], extra: vec![("k".into(), vec!["v".into()])] };
+        let schema = builtin::schema();
+        let shape = Shape { schema: schema.clone(), root: builtin::gvk(group, "v1", kind).unwrap() };
+        let mut object = json::decode(&shape, request.to_string().as_bytes(), &mut json::Report::new()).unwrap();
+        answer(auth, kind, &jane, namespace, &mut object, schema).unwrap().map_err(|error| error.to_string())?;
+        let mut out = Vec::new();
+        json::encode(schema, &object, &mut out);
+        Ok(serde_json::from_slice(&out).unwrap())
+    }
+
+    #[tokio::test]
+    async fn access_is_reviewed_for_oneself_and_for_others() {
+        let auth = auth().await;
+        let list_pods = json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods", "namespace": "ns"}}});
+        let seen = ask(&auth, AUTHORIZATION, "SelfSubjectAccessReview", "", list_pods).await.unwrap();
+        let reason = r#"RBAC: allowed by ClusterRoleBinding "b" of ClusterRole "r" to User "jane""#;
+        assert_eq!(seen["status"], json!({"allowed": true, "reason": reason}));
+        let path = json!({"spec": {"user": "bob", "nonResourceAttributes": {"verb": "get", "path": "/healthz"}}});
+        let seen = ask(&auth, AUTHORIZATION, "SubjectAccessReview", "", path).await.unwrap();
+        assert_eq!(seen["status"], json!({"allowed": false}));
+        let local = json!({"metadata": {"namespace": "ns"}, "spec": {"user": "jane", "resourceAttributes": {"verb": "list", "resource": "pods", "namespace": "ns"}}});
+        let seen = ask(&auth, AUTHORIZATION, "LocalSubjectAccessReview", "ns", local).await.unwrap();
+        assert_eq!(seen["status"]["allowed"], true);
+    }
+
+    #[tokio::test]
+    async fn bad_access_reviews_are_refused() {
+        let auth = auth().await;
+        let check = async |kind: &str, request: Json, expect: &str| assert_eq!(ask(&auth, AUTHORIZATION, kind, "ns", request).await.unwrap_err(), expect);
+        check(
+            "SubjectAccessReview",
+            json!({"spec": {"resourceAttributes": {"verb": "get"}}}),
+            r#"SubjectAccessReview.authorization.k8s.io "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified"#,
+        )
+        .await;
+        check(
+            "SelfSubjectAccessReview",
+            json!({"spec": {}}),
+            r#"SelfSubjectAccessReview.authorization.k8s.io "" is invalid: spec: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"#,
+        )
+        .await;
+        check(
+            "LocalSubjectAccessReview",
+            json!({"metadata": {"namespace": "ns"}, "spec": {"user": "x", "resourceAttributes": {"namespace": "other"}}}),
+            r#"LocalSubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes.namespace: Invalid value: "other": must match metadata.namespace"#,
+        )
+        .await;
+        check(
+            "LocalSubjectAccessReview",
+            json!({"metadata": {"namespace": "b"}, "spec": {"user": "x", "resourceAttributes": {"namespace": "b"}}}),
+            "spec.resourceAttributes.namespace must match namespace: ns",
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn rules_and_oneself_are_told() {
+        let auth = auth().await;
+        let seen = ask(&auth, AUTHORIZATION, "SelfSubjectRulesReview", "", json!({"spec": {"namespace": "ns"}})).await.unwrap();
+        let expect = json!({
+            "incomplete": false,
+            "resourceRules": [{"verbs": ["list"], "apiGroups": [""], "resources": ["pods"]}],
+            "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/healthz"]}],
+        });
+        assert_eq!(seen["status"], expect);
+        assert_eq!(ask(&auth, AUTHORIZATION, "SelfSubjectRulesReview", "", json!({"spec": {}})).await.unwrap_err(), "no namespace on request");
+        let seen = ask(&auth, "authentication.k8s.io", "SelfSubjectReview", "", json!({})).await.unwrap();
+        assert_eq!(seen["status"]["userInfo"], json!({"username": "jane", "uid": "7", "groups": ["devs"], "extra": {"k": ["v"]}}));
+    }
+
+    #[tokio::test]
+    async fn tokens_are_reviewed() {
+        use crate::auth::token::{Claims, Kubernetes, Reference};
+        let auth = auth().await;
+        let now = auth.clock.now().as_second();
+        let claims = Claims {
+            audiences: vec!["https://issuer".into()],
+            expires: Some(now + 600),
+            kubernetes: Kubernetes { namespace: "ns".into(), service_account: Reference { name: "sa".into(), uid: "1".into() }, ..Kubernetes::default() },
+            ..Claims::default()
+        };
+        let token = auth.tokens.mint(claims).unwrap().unwrap();
+        let seen = ask(&auth, "authentication.k8s.io", "TokenReview", "", json!({"spec": {"token": token}})).await.unwrap();
+        assert_eq!(seen["status"]["authenticated"], true);
+        assert_eq!(seen["status"]["user"]["username"], "system:serviceaccount:ns:sa");
+        assert_eq!(seen["status"]["audiences"], json!(["https://issuer"]));
+        let seen = ask(&auth, "authentication.k8s.io", "TokenReview", "", json!({"spec": {"token": token, "audiences": ["other"]}})).await.unwrap();
+        assert_eq!(seen["status"]["error"], r#"token audiences ["https://issuer"] is invalid for the target audiences ["other"]"#);
+        let seen = ask(&auth, "authentication.k8s.io", "TokenReview", "", json!({"spec": {"token": "x"}})).await.unwrap();
+        assert_eq!(seen["status"], json!({"error": "invalid bearer token", "user": {}}));
+        assert!(ask(&auth, "authentication.k8s.io", "TokenReview", "", json!({})).await.is_err());
+    }
+}
