@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a file, a socket or a clock.
 
+pub mod apply;
 pub mod builtin;
 pub mod codec;
 pub mod field;
