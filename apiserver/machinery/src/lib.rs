@@ -5,6 +5,9 @@
 pub mod apply;
 pub mod builtin;
 pub mod codec;
+pub mod validate;
+pub mod defaults;
+pub mod custom;
 pub mod field;
 pub mod fields;
 pub mod json;

@@ -19,7 +19,7 @@ pub fn authorize(api: &Api, user: &User, verb: Verb, target: &Target, query: Opt
 /// What the field selector of a request for many objects asks of them. One that cannot be parsed asks nothing here; the request fails later.
 pub fn fields(verb: Verb, query: Option<&str>) -> Vec<(Str, Str)> {
     let many = matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
-    match query.filter(|query| many && query.contains("fieldSelector=")).map(|query| Options::parse(Some(query))) {
+    match query.filter(|query| many && query.contains("fieldSelector=")).map(|query| Options::parse("ListOptions", Some(query))) {
         Some(Ok(options)) => attributes::requirements(&options.field_selector).collect(),
         _ => Vec::new(),
     }

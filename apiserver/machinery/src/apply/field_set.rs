@@ -198,7 +198,7 @@ pub(super) fn without(types: Types<'_>, value: &Value, remove: &Set, ty: Typed<'
             entries_without(types, map, remove, |name| types.field(declared, name).map(|(ty, _)| ty))
         }
         (Atom::Map(ty), Value::Map(map)) => entries_without(types, map, remove, |_| Some(ty)),
-        (Atom::Leaf, value) if matches!(value, Value::List(_) | Value::Map(_)) => Value::Null,
+        (Atom::Leaf, Value::List(_) | Value::Map(_)) => Value::Null,
         (Atom::Leaf, value) => value.clone(),
         _ => Value::Null,
     }

@@ -215,9 +215,7 @@ impl Set {
             let b = if order.is_ge() { b.next() } else { None };
             let (member, below) = join(a, b);
             if let Some(entry) = a.or(b) {
-                if member || !below.is_empty() {
-                    joined.entries.push(Entry { element: entry.element.clone(), member, below });
-                }
+                joined.push(entry.element.clone(), member, below);
             }
         }
     }
