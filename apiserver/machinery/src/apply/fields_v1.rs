@@ -30,11 +30,27 @@ fn write_set(set: &Set, member: bool, out: &mut Vec<u8>) {
         if at > 0 || member {
             out.push(b',');
         }
-        json::write_string(&element_text(&entry.element), out);
+        write_key(&element_text(&entry.element), out);
         out.push(b':');
         write_set(&entry.below, entry.member, out);
     }
     out.push(b'}');
+}
+
+/// A key between quotes. Unlike all other JSON here, upstream leaves `<`, `>` and `&` in it as they are.
+fn write_key(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0..0x20 => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
 }
 
 /// `f:name`, `k:{"name":"web"}`, `v:"x"`, `i:0`.
@@ -213,7 +229,7 @@ impl<'s> Keyed<'s> {
     pub fn of(set: &'s Set) -> Self {
         let entries = set.entries().iter().map(|entry| {
             let mut key = Vec::with_capacity(24);
-            json::write_string(&element_text(&entry.element), &mut key);
+            write_key(&element_text(&entry.element), &mut key);
             KeyedEntry { key, entry, below: Keyed::of(&entry.below) }
         });
         Self { entries: entries.collect() }

@@ -26,6 +26,30 @@ fn request<'a>(shape: &'a Shape, manager: &'a str, subresource: &'a str, now: &'
     Request { shape, api_version: "apps/v1", manager, subresource, now, reset, convert: &no_other_version }
 }
 
+/// Asked of upstream's libraries: the paths of every kind's golden object, by apiVersion and kind.
+const FIELD_SETS: &str = include_str!("../../testdata/field-sets.tsv");
+const GOLDEN: &str = include_str!("../../testdata/golden/full.tsv");
+
+#[test]
+fn every_kind_is_owned_in_the_parts_that_upstream_owns() {
+    let golden: Vec<Vec<&str>> = GOLDEN.lines().map(|line| line.split('\t').collect()).collect();
+    let mut wrong = Vec::new();
+    for line in FIELD_SETS.lines() {
+        let [api_version, kind, expect] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let shape = builtin::shape(group, version, kind).unwrap();
+        let object = golden.iter().find(|golden| golden[0] == api_version && golden[1] == kind).unwrap();
+        let value = json::to_any(object[2].as_bytes()).unwrap();
+        let set = field_set::field_set(Types::of(&shape.schema), View::Value(&value), Typed::of(&Kind::Struct(shape.root))).unwrap();
+        let got = String::from_utf8(to_json(&set)).unwrap();
+        if got != expect {
+            wrong.push(format!("{api_version} {kind}\n  expected {expect}\n  got      {got}"));
+        }
+        assert_eq!(from_json(expect.as_bytes()).unwrap(), from_json(got.as_bytes()).unwrap(), "{api_version} {kind}");
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 #[test]
 fn scenarios_go_as_upstreams_do() {
     let shape = deployment();
@@ -80,4 +104,87 @@ fn difference(expect: &Result<serde_json::Value, String>, got: &Result<serde_jso
         lines.extend(own.lines().filter(|line| !other.contains(line)).map(|line| format!("  {sign} {line}")));
     }
     lines.join("\n")
+}
+
+const POD: &str = include_str!("../../testdata/pod.json");
+
+#[test]
+fn sets_are_sets() {
+    let set = |paths: &[&str]| Set::of_fields(paths);
+    let (a, b) = (set(&["x", "x.y", "z.w"]), set(&["x.y", "z", "q"]));
+    assert_eq!(a.union(&b), set(&["q", "x", "x.y", "z", "z.w"]));
+    assert_eq!(a.intersection(&b), set(&["x.y"]));
+    assert_eq!(a.difference(&b), set(&["x", "z.w"]));
+    assert_eq!(a.recursive_difference(&b), set(&["x"]));
+    assert_eq!(to_json(&a), br#"{"f:x":{".":{},"f:y":{}},"f:z":{"f:w":{}}}"#);
+    assert_eq!(from_json(&to_json(&a)), Ok(a));
+    assert!(from_json(b"{").is_err());
+    assert!(from_json(br#"{"f:x":1}"#).is_err());
+    assert!(from_json(br#"{"x":{}}"#).is_err());
+    assert_eq!(from_json(br#"{"z:x":{},"f:y":{}}"#), Ok(set(&["y"])));
+}
+
+#[test]
+fn a_text_is_looked_at_without_parsing_it() {
+    let text = br#"{"f:spec":{"f:a":{},"f:b":{".":{},"k:{\"name\":\"web\"}":{".":{},"f:c":{}}}}}"#;
+    let mut web = Set::default();
+    let item = Element::Key([("name".into(), Value::from("web"))].into());
+    web.insert(&[Element::Field("spec".into()), Element::Field("b".into()), item.clone(), Element::Field("c".into())]);
+    let check = |set: &Set, touched: bool, covered: bool| {
+        assert_eq!((touches(text, &Keyed::of(set)), covers(text, &Keyed::of(set))), (touched, covered), "{set:?}");
+    };
+    check(&web, true, true);
+    check(&Set::of_fields(&["spec.a", "spec.b"]), true, true);
+    check(&Set::of_fields(&["spec.a", "spec.d"]), true, false);
+    check(&Set::of_fields(&["spec.d", "status"]), false, false);
+    // What is below a path counts as touched, but does not cover it.
+    check(&Set::of_fields(&["spec"]), true, false);
+    assert_eq!(from_json(text).unwrap().paths().iter().map(|path| path_text(path)).collect::<Vec<_>>(), [
+        ".spec.a",
+        ".spec.b",
+        ".spec.b[name=\"web\"]",
+        ".spec.b[name=\"web\"].c",
+    ]);
+}
+
+#[test]
+fn conflicts_are_told_as_upstream_tells_them() {
+    let conflict = |manager: &str, operation, path: &str| Conflict {
+        manager: Identity::new(manager, operation, "apps/v1", ""),
+        path: path.split('.').map(|name| Element::Field(name.into())).collect(),
+    };
+    let one = conflict("kubectl", Operation::Update, "spec.replicas");
+    assert_eq!(conflict_message(&[one.clone()]), r#"Apply failed with 1 conflict: conflict with "kubectl" using apps/v1: .spec.replicas"#);
+    let two = conflict("a", Operation::Apply, "spec.paused");
+    assert_eq!(
+        conflict_message(&[one, two]),
+        "Apply failed with 2 conflicts: conflicts with \"a\":\n- .spec.paused\nconflicts with \"kubectl\" using apps/v1:\n- .spec.replicas"
+    );
+    let mut status = conflict("kubectl", Operation::Update, "status");
+    status.manager.subresource = "status".into();
+    assert_eq!(status.message(), r#"conflict with "kubectl" with subresource "status" using apps/v1"#);
+}
+
+#[test]
+fn a_write_that_changes_only_times_changes_nothing() {
+    let shape = builtin::shape("", "v1", "Pod").unwrap();
+    let reset = Set::default();
+    let at = |now: &'static str| Request { shape: &shape, api_version: "v1", manager: "m", subresource: "", now, reset: &reset, convert: &no_other_version };
+    let pod = json::decode(&shape, POD.as_bytes(), &mut Report::new()).unwrap();
+    let mut live = pod.clone();
+    live.take(&shape.schema, "metadata.uid");
+    live.take(&shape.schema, "metadata.managedFields");
+    update(&at("2020-01-01T00:00:00Z"), None, &mut live);
+    live.put(&shape.schema, "metadata.uid", "u").unwrap();
+    assert_eq!(live.list_at(&shape.schema, "metadata.managedFields").len(), 1);
+    // A change and its way back leave a new time behind.
+    let mut there = live.clone();
+    there.put(&shape.schema, "spec.nodeName", "elsewhere").unwrap();
+    update(&at("2020-01-01T00:00:01Z"), Some(&live), &mut there);
+    let mut back = live.clone();
+    update(&at("2020-01-01T00:00:02Z"), Some(&there), &mut back);
+    assert_ne!(back, live);
+    assert!(keep_times(&shape, &live, &mut back));
+    assert_eq!(back, live);
+    assert!(!keep_times(&shape, &live, &mut there));
 }
