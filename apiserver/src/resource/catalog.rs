@@ -48,7 +48,7 @@ const GROUP_PRIORITIES: &[(&str, i32)] = &[
     ("coordination.k8s.io", 16_500),
     ("node.k8s.io", 16_300),
     ("discovery.k8s.io", 16_200),
-    ("resource.k8s.io", 16_150),
+    ("resource.k8s.io", 16_200),
     ("flowcontrol.apiserver.k8s.io", 16_100),
     ("storagemigration.k8s.io", 15_800),
 ];

@@ -3,8 +3,6 @@
 //! What a row does not say has the usual value: the verbs of a stored resource, the singular in lower case, one version `v1`, and the
 //! plural as the place in the store.
 
-use apiserver_store::Generation;
-use std::sync::atomic::AtomicBool;
 use super::columns::{self, ColumnRow};
 use super::convert;
 use super::{Columns, Convert, Resource, Rules, Scale, Served, Stored, Subresource};
@@ -16,7 +14,9 @@ use super::{
 use crate::request::Verb;
 use apiserver_machinery::schema::{Shape, TypeId};
 use apiserver_machinery::{Str, builtin};
+use apiserver_store::Generation;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A built-in kind. See the builder functions for what each field means.
 pub(super) struct Row {

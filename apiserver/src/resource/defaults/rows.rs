@@ -53,7 +53,6 @@ pub(super) static TYPES: &[Type] = &[
     of("api.core.v1.ScaleIOPersistentVolumeSource", SCALE_IO),
 
     // The rest of the core group.
-    of("api.core.v1.ConfigMap", &[empty("data")]),
     of("api.core.v1.EndpointPort", &[text("protocol", "TCP")]),
     of("api.core.v1.LimitRangeItem", &[run(f::limit_range_item)]),
     of("api.core.v1.Namespace", &[run(f::namespace)]),
