@@ -29,7 +29,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-pub use subpath::{bind, open_beneath};
+pub use subpath::{Place as SubpathPlace, bind, open_beneath};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

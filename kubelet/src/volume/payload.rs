@@ -32,7 +32,7 @@ pub enum Error {
 }
 
 /// Which token a volume wants.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenRequest {
     pub audience: String,
     pub seconds: i64,
