@@ -5,6 +5,9 @@
 
 mod config;
 mod deployment;
+mod discovery;
+mod garbage;
+mod namespace;
 mod pod;
 mod registry;
 mod replicaset;

@@ -1,7 +1,7 @@
 //! One row per controller.
 
 use crate::config::Config;
-use crate::{deployment, replicaset, rootca, serviceaccount};
+use crate::{deployment, garbage, namespace, replicaset, rootca, serviceaccount};
 use apiserver_client::{Client, Informers, Recorder};
 use apiserver_component::Tasks;
 use controllers_runtime::Context;
@@ -13,7 +13,15 @@ pub(crate) struct Row {
     pub start: fn(&Setup),
 }
 
-const ROWS: &[Row] = &[serviceaccount::ROW, rootca::ROW, replicaset::ROW, replicaset::REPLICATION_ROW, deployment::ROW];
+const ROWS: &[Row] = &[
+    serviceaccount::ROW,
+    rootca::ROW,
+    namespace::ROW,
+    garbage::ROW,
+    replicaset::ROW,
+    replicaset::REPLICATION_ROW,
+    deployment::ROW,
+];
 
 /// What a controller is started with.
 pub(crate) struct Setup {
