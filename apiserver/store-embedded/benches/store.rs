@@ -13,6 +13,7 @@ use tokio::time::Instant;
 const KEYS: u64 = 100_000;
 const LOAD_OBJECTS: u64 = 100_000;
 const LOAD_OBJECT_BYTES: usize = 3 << 10;
+const FOLDER: &str = "CORTEN_BENCH_FOLDER";
 const RUN: Duration = Duration::from_secs(4);
 
 fn put(index: u64, round: u64, bytes: usize) -> Op {
@@ -57,7 +58,7 @@ async fn puts<E: Engine>(name: &str, engine: E, writers: u64, watchers: u64) {
             }
         });
     }
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), cpu_seconds());
     let times = Arc::new(std::sync::Mutex::new(Vec::new()));
     let writing = Tasks::new(Shutdown::new());
     for writer in 0..writers {
@@ -75,18 +76,19 @@ async fn puts<E: Engine>(name: &str, engine: E, writers: u64, watchers: u64) {
         });
     }
     writing.join().await;
-    let seconds = begun.elapsed().as_secs_f64();
+    let (seconds, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     let mut times = std::mem::take(&mut *times.lock().expect("no panic"));
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     let (puts, batches) = (done.load(Ordering::Relaxed) as f64, store.metrics().batches.get() as f64);
     println!(
-        "{name:9} {writers:5} writers {watchers:6} watchers: {:9.0} puts/s {:11.0} events/s  p50 {:9.1?} p99 {:9.1?}  {:6.1} puts a batch, rss {} MiB",
+        "{name:9} {writers:5} writers {watchers:6} watchers: {:9.0} puts/s {:11.0} events/s  p50 {:9.1?} p99 {:9.1?}  {:6.1} puts a batch, {:6.1} µs of CPU a put, rss {} MiB",
         puts / seconds,
         seen.load(Ordering::Relaxed) as f64 / seconds,
         at(0.5),
         at(0.99),
         puts / batches,
+        cpu * 1e6 / puts,
         resident_mib(),
     );
     close(store, tasks).await;
@@ -101,15 +103,34 @@ async fn load() {
         store.commit(Txn::new(vec![], ops)).await.expect("committed");
     }
     close(store, tasks).await;
+    // Each in a process of its own, so that memory is what a server would have.
     for state in ["in the log", "folded"] {
-        let begun = Instant::now();
-        let (store, tasks) = open(Embedded::open(folder.path()).await.expect("it opens")).await;
-        println!("opening {} objects of {LOAD_OBJECT_BYTES} B {state}: {:?}, rss {} MiB", store.snapshot().len(), begun.elapsed(), resident_mib());
-        let _ = store.compact(store.revision()).await;
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        println!("  settled: rss {} MiB", resident_mib());
-        close(store, tasks).await;
+        println!("{state}:");
+        let bench = std::env::current_exe().expect("this bench");
+        let status = std::process::Command::new(bench).arg("open").env(FOLDER, folder.path()).status().expect("it runs");
+        assert!(status.success());
     }
+}
+
+/// What opening a folder takes, and what a server keeps of it.
+async fn open_only() {
+    let folder = std::env::var(FOLDER).expect("which folder");
+    let begun = Instant::now();
+    let (store, tasks) = open(Embedded::open(folder).await.expect("it opens")).await;
+    let (weight, objects) = (store.snapshot().weight() >> 20, store.snapshot().len());
+    println!("  {objects} objects of {weight} MiB opened in {:?}, rss {} MiB", begun.elapsed(), resident_mib());
+    let _ = store.compact(store.revision()).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    println!("  compacted: rss {} MiB", resident_mib());
+    close(store, tasks).await;
+}
+
+/// Of the whole process, user and system.
+fn cpu_seconds() -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
 }
 
 fn resident_mib() -> u64 {
@@ -136,6 +157,9 @@ fn main() {
         }
         if wants("load") {
             load().await;
+        }
+        if wanted.iter().any(|word| word == "open") {
+            open_only().await;
         }
     });
 }

@@ -188,5 +188,5 @@ impl Keeper {
 }
 
 fn open(tables: &Option<Tables>) -> Result<&Tables, EngineError> {
-    tables.as_ref().ok_or(EngineError::Closed)
+    tables.as_ref().ok_or_else(|| EngineError::io("using the database", std::io::Error::other("it could not be opened again")))
 }

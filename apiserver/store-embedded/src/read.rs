@@ -1,8 +1,9 @@
 //! Reads, on snapshots of the database, beside whatever is written.
 
-use crate::place::{Place, StateKey, Tables, error_of, log_key};
+use crate::place::{LogKey, Place, StateKey, Tables, error_of, log_key};
 use apiserver_store::{Batch, BatchId, EngineError, Head, Item, Key, LogStream, Reader, Revision, Row};
 use fjall::{Readable, Snapshot};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -11,8 +12,8 @@ use tokio::task::spawn_blocking;
 /// Items that go from the reading thread to the store at once, and how many such chunks may wait.
 const CHUNK_ITEMS: usize = 256;
 const CHUNKS_MAX: usize = 4;
-/// Batches that may wait for who reads the log.
-const BATCHES_MAX: usize = 4;
+/// A page of the log is closed once it holds this much.
+const PAGE_BYTES: usize = 1 << 20;
 
 #[derive(Clone)]
 pub struct EmbeddedReader {
@@ -71,24 +72,20 @@ impl Moment {
         }
     }
 
-    /// The batches that hold revisions in `after + 1 ..= to`, and those that hold only leases from just behind `after` on.
-    fn log(&self, after: Revision, to: Revision, mut each: impl FnMut(Batch) -> bool) -> Result<(), EngineError> {
-        for entry in self.snapshot.range(&self.tables.log, log_key(after, BatchId(0))..) {
+    /// The batches with revisions up to `at`, from the start of the log.
+    fn log_to(&self, at: Revision, mut each: impl FnMut(Batch) -> bool) -> Result<(), EngineError> {
+        for entry in self.snapshot.iter(&self.tables.log) {
             let value = entry.value().map_err(|error| error_of("reading the log", error))?;
-            let batch = Batch::decode(&value).map_err(|error| self.place.corrupt(format!("a batch in the log: {error}")))?;
-            let has_revisions = batch.revision > batch.after;
-            let beyond = if has_revisions { batch.after >= to } else { batch.after > to };
-            if beyond {
-                break;
-            }
-            if has_revisions && batch.revision <= after {
-                continue;
-            }
-            if !each(batch) {
+            let batch = self.batch(&value)?;
+            if batch.after > at || !each(batch) {
                 break;
             }
         }
         Ok(())
+    }
+
+    fn batch(&self, value: &[u8]) -> Result<Batch, EngineError> {
+        Batch::decode(value).map_err(|error| self.place.corrupt(format!("a batch in the log: {error}")))
     }
 }
 
@@ -111,7 +108,7 @@ impl Reader for EmbeddedReader {
             let moment = Moment::now(place, at)?;
             let mut sender = ItemSender { chunk: Vec::with_capacity(CHUNK_ITEMS), chunks };
             moment.state(|item| sender.send(item))?;
-            moment.log(Revision::ZERO, at, |batch| {
+            moment.log_to(at, |batch| {
                 batch.items.into_iter().filter(|item| item.revision().is_none_or(|revision| revision <= at)).all(|item| sender.send(item))
             })?;
             sender.flush();
@@ -127,13 +124,8 @@ impl Reader for EmbeddedReader {
 
     async fn log(&self, after: Revision, to: Revision) -> Result<Self::Log, EngineError> {
         let place = self.place.clone();
-        let moment = in_background(move || Moment::now(place, after)).await?;
-        let (batches, received) = mpsc::channel(BATCHES_MAX);
-        spawn_blocking(move || {
-            let sent = moment.log(after, to, |batch| batches.blocking_send(Ok(Some(batch))).is_ok());
-            let _ = batches.blocking_send(sent.map(|()| None));
-        });
-        Ok(EmbeddedLog(received))
+        let log = EmbeddedLog { place, to, through: after, from: log_key(after, BatchId(0)), page: VecDeque::new(), ended: false };
+        log.read_page().await
     }
 }
 
@@ -159,11 +151,55 @@ async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T, Engin
     spawn_blocking(work).await.map_err(|error| EngineError::io("reading in the background", error))?
 }
 
-/// Batches on their way from the database. The end is said, so that a reader that died is not taken for one.
-pub struct EmbeddedLog(mpsc::Receiver<Result<Option<Batch>, EngineError>>);
+/// The log, read in pages, each at a moment of its own: who reads slowly holds nothing open.
+pub struct EmbeddedLog {
+    place: Arc<Place>,
+    to: Revision,
+    /// What has been given reaches to here; the floor must not pass it.
+    through: Revision,
+    from: LogKey,
+    page: VecDeque<Batch>,
+    ended: bool,
+}
+
+impl EmbeddedLog {
+    async fn read_page(mut self) -> Result<Self, EngineError> {
+        in_background(move || {
+            let moment = Moment::now(self.place.clone(), self.through)?;
+            let mut bytes = 0;
+            self.ended = true;
+            for entry in moment.snapshot.range(&moment.tables.log, self.from..) {
+                let (key, value) = entry.into_inner().map_err(|error| error_of("reading the log", error))?;
+                if bytes >= PAGE_BYTES {
+                    self.from.copy_from_slice(&key);
+                    self.ended = false;
+                    break;
+                }
+                let batch = moment.batch(&value)?;
+                let has_revisions = batch.revision > batch.after;
+                let beyond = if has_revisions { batch.after >= self.to } else { batch.after > self.to };
+                if beyond {
+                    break;
+                }
+                if !has_revisions || batch.revision > self.through {
+                    self.through = batch.revision;
+                    bytes += value.len();
+                    self.page.push_back(batch);
+                }
+            }
+            Ok(self)
+        })
+        .await
+    }
+}
 
 impl LogStream for EmbeddedLog {
     async fn next(&mut self) -> Result<Option<Batch>, EngineError> {
-        self.0.recv().await.unwrap_or(Err(EngineError::Closed))
+        if self.page.is_empty() && !self.ended {
+            let page = VecDeque::new();
+            let rest = Self { place: self.place.clone(), to: self.to, through: self.through, from: self.from, page, ended: false };
+            *self = rest.read_page().await?;
+        }
+        Ok(self.page.pop_front())
     }
 }

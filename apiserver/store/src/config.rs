@@ -34,6 +34,8 @@ pub struct Limits {
     pub keyspace_bytes_max: u64,
     /// What the changes in memory may weigh together. Older ones are read back from the engine.
     pub history_bytes_max: u64,
+    /// What protobuf forms may take together, beside the JSON that is always kept; enforced every few seconds.
+    pub protobuf_bytes_max: u64,
     pub watches_max: usize,
     /// Changes that wait for one watcher; with one more the watch is closed, to be resumed.
     pub watch_queue_events_max: usize,
@@ -52,7 +54,8 @@ impl Default for Limits {
             value_bytes_max: 4 * MIB,
             batch_bytes_max: 2 * MIB,
             keyspace_bytes_max: 8 << 30,
-            history_bytes_max: (64 * MIB) as u64,
+            history_bytes_max: (24 * MIB) as u64,
+            protobuf_bytes_max: (24 * MIB) as u64,
             watches_max: 100_000,
             watch_queue_events_max: 8_192,
             leases_max: 1_000_000,

@@ -177,6 +177,7 @@ pub enum EngineError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// For good: no later call can succeed.
     #[error("the engine is closed")]
     Closed,
 }

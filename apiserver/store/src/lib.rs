@@ -13,6 +13,7 @@ mod tests;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod config;
+mod encodings;
 mod engine;
 mod error;
 pub mod failpoint;

@@ -10,6 +10,7 @@ pub struct Metrics {
     pub revision: IntGauge,
     pub keyspace_bytes: IntGauge,
     pub history_bytes: IntGauge,
+    pub protobuf_bytes: IntGauge,
     /// Requests that wait for the writer.
     pub queue_requests: IntGauge,
     pub batches: IntCounter,
@@ -37,6 +38,7 @@ impl Default for Metrics {
         Self {
             revision: gauge("corten_store_revision", "The current revision."),
             keyspace_bytes: gauge("corten_store_keyspace_bytes", "Weight of all rows."),
+            protobuf_bytes: gauge("corten_store_protobuf_bytes", "Protobuf forms kept beside the JSON."),
             history_bytes: gauge("corten_store_history_bytes", "Weight of the changes in memory."),
             queue_requests: gauge("corten_store_queue_requests", "Requests waiting for the writer."),
             batches: counter("corten_store_batches_total", "Batches appended."),
@@ -54,10 +56,11 @@ impl Default for Metrics {
 
 impl Metrics {
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn Collector>; 13] = [
+        let all: [Box<dyn Collector>; 14] = [
             Box::new(self.revision.clone()),
             Box::new(self.keyspace_bytes.clone()),
             Box::new(self.history_bytes.clone()),
+            Box::new(self.protobuf_bytes.clone()),
             Box::new(self.queue_requests.clone()),
             Box::new(self.batches.clone()),
             Box::new(self.txns.clone()),
@@ -81,6 +84,6 @@ mod tests {
     fn every_metric_has_a_valid_name_of_its_own() {
         let registry = Registry::new();
         Metrics::default().register(&registry).expect("no name is used twice");
-        assert_eq!(registry.gather().len(), 13);
+        assert_eq!(registry.gather().len(), 14);
     }
 }

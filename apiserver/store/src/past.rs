@@ -13,7 +13,9 @@ use apiserver_component::Tasks;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 /// What the rest of the store asks of the engine's reader, whatever its type.
 pub(crate) trait Past: Send + Sync {
@@ -28,6 +30,8 @@ pub(crate) trait Past: Send + Sync {
 
 /// Reads of the past that run at once; each may hold a whole state.
 const READS_MAX: usize = 2;
+/// How long a read of the past waits for its watcher to take a chunk.
+const WATCHER_PATIENCE: Duration = Duration::from_secs(5);
 /// Consistent reads that may wait for one read of the head; those beyond are told that the engine is closed.
 const HEAD_WAITERS_MAX: usize = 65_536;
 
@@ -195,11 +199,12 @@ async fn roll_forward<R: Reader>(
             }
         }
         let through = batch.revision.min(to);
-        if chunks.send(Ok((changes, through))).await.is_err() {
+        // A watcher that does not take its changes must not keep others from theirs: it asks again from where it stands.
+        if !matches!(timeout(WATCHER_PATIENCE, chunks.send(Ok((changes, through)))).await, Ok(Ok(()))) {
             return Ok(());
         }
     }
-    let _ = chunks.send(Ok((Vec::new(), to))).await;
+    let _ = timeout(WATCHER_PATIENCE, chunks.send(Ok((Vec::new(), to)))).await;
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 use crate::row::{Digits, Revision, itoa_buffer};
 use bytes::Bytes;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Field 6, length-delimited.
 const RESOURCE_VERSION_TAG: u8 = 0x32;
@@ -58,14 +59,22 @@ pub(crate) struct Protobuf {
     metadata_len: u32,
     insert_at: u32,
     revision: Revision,
+    /// Somebody has asked for it since [`Protobuf::is_idle`] did.
+    used: AtomicBool,
 }
 
 impl Protobuf {
-    pub(crate) fn bytes(&self) -> &Bytes {
-        &self.bytes
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nobody has asked for it since this was last called.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.used.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn at(&self, revision: Revision) -> Bytes {
+        self.used.store(true, Ordering::Relaxed);
         if revision == self.revision {
             return self.bytes.clone();
         }
@@ -113,6 +122,7 @@ impl Parts<'_> {
             metadata_len: (self.metadata_len + field_len) as u32,
             insert_at: insert_at as u32,
             revision,
+            used: AtomicBool::new(true),
         }
     }
 }
@@ -184,7 +194,7 @@ mod tests {
         for name_len in [1, 100, 110, 112, 114, 115, 116, 117, 118, 120, 16_360, 16_370, 16_380] {
             for (first, second) in [(1, 9), (7, 1_000_000), (u64::MAX, 3), (12_345_678, 87_654_321)] {
                 let filled = draft(name_len).fill(Revision(first)).expect("sound");
-                assert_eq!(filled.bytes().as_ref(), expected(name_len, first), "{name_len} {first}");
+                assert_eq!(filled.at(Revision(first)).as_ref(), expected(name_len, first), "{name_len} {first}");
                 assert_eq!(filled.at(Revision(second)).as_ref(), expected(name_len, second), "{name_len} {first} {second}");
             }
         }

@@ -1,10 +1,11 @@
 //! What the store holds under a key, and how an object's bytes are kept: encoded once, with its resourceVersion filled in by the writer.
 
 use crate::protobuf::{Protobuf, ProtobufDraft};
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use compact_str::CompactString;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 /// A short string: up to 24 bytes lie in place.
 pub type Str = CompactString;
@@ -123,7 +124,7 @@ fn find<'a>(pairs: &'a [(Str, Str)], name: &str) -> Option<&'a str> {
     pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// An object's encodings. JSON is always there; protobuf may be filled in later, by whoever reads it first.
+/// An object's encodings. JSON is always there; protobuf is filled in by whoever needs it first, and may be forgotten again.
 #[derive(Debug)]
 pub struct Encoded {
     json: Bytes,
@@ -131,7 +132,7 @@ pub struct Encoded {
     gap: u32,
     revision: Revision,
     schema: Generation,
-    protobuf: OnceLock<Protobuf>,
+    protobuf: ArcSwapOption<Protobuf>,
 }
 
 const GAP_OPEN: &[u8] = br#","resourceVersion":""#;
@@ -143,7 +144,7 @@ impl Encoded {
     /// `{"metadata":{"name":"a"}}` with gap 23 at revision 7 → `{"metadata":{"name":"a","resourceVersion":"7"}}`.
     pub fn fill(json: &[u8], gap: u32, schema: Generation, revision: Revision) -> Option<Self> {
         let (before, after) = json.split_at_checked(gap as usize)?;
-        Some(Self { json: filled(before, after, revision), gap, revision, schema, protobuf: OnceLock::new() })
+        Some(Self { json: filled(before, after, revision), gap, revision, schema, protobuf: ArcSwapOption::empty() })
     }
 
     /// What [`Encoded::json`] and [`Encoded::gap`] gave. None when the bytes do not hold that revision at the gap.
@@ -152,7 +153,7 @@ impl Encoded {
         let digits = itoa_buffer(revision);
         let rest = rest.strip_prefix(digits.text())?;
         (rest.first() == Some(&GAP_CLOSE)).then_some(())?;
-        Some(Self { json, gap, revision, schema, protobuf: OnceLock::new() })
+        Some(Self { json, gap, revision, schema, protobuf: ArcSwapOption::empty() })
     }
 
     /// The object as it is served: with its resourceVersion.
@@ -194,24 +195,38 @@ impl Encoded {
         self.gap == gap && self.schema == schema && json.len() == before.len() + after.len() && json.starts_with(before) && json.ends_with(after)
     }
 
-    /// The raw protobuf message (no envelope) with its resourceVersion, if somebody has encoded it.
-    pub fn protobuf(&self) -> Option<&Bytes> {
-        self.protobuf.get().map(Protobuf::bytes)
+    /// The raw protobuf message (no envelope) with this row's resourceVersion, while somebody has encoded it and it is still kept.
+    pub fn protobuf(&self) -> Option<Bytes> {
+        self.protobuf_at(self.revision)
     }
 
-    /// The raw protobuf message with another resourceVersion, if somebody has encoded it.
+    /// The same with another resourceVersion.
     pub fn protobuf_at(&self, revision: Revision) -> Option<Bytes> {
-        self.protobuf.get().map(|protobuf| protobuf.at(revision))
+        self.protobuf.load().as_ref().map(|protobuf| protobuf.at(revision))
     }
 
-    /// Keeps the protobuf form, with this row's resourceVersion filled in, for the readers after this one; gives what is kept, which is the
-    /// first one's. None when the draft's offsets do not fit its bytes.
-    pub fn fill_protobuf(&self, draft: ProtobufDraft) -> Option<&Bytes> {
-        if self.protobuf.get().is_none() {
-            let filled = draft.fill(self.revision)?;
-            let _ = self.protobuf.set(filled);
-        }
-        self.protobuf()
+    /// Keeps the protobuf form for the readers after this one, with this row's resourceVersion filled in, and gives it. None when the draft's
+    /// offsets do not fit its bytes.
+    pub fn fill_protobuf(&self, draft: ProtobufDraft) -> Option<Bytes> {
+        let filled = draft.fill(self.revision)?;
+        let bytes = filled.at(self.revision);
+        self.protobuf.store(Some(Arc::new(filled)));
+        Some(bytes)
+    }
+
+    /// What the protobuf form takes, in bytes; 0 when there is none.
+    pub(crate) fn protobuf_len(&self) -> usize {
+        self.protobuf.load().as_ref().map_or(0, |protobuf| protobuf.len())
+    }
+
+    /// Whether nobody has asked for the protobuf form since this was last called.
+    pub(crate) fn protobuf_is_idle(&self) -> bool {
+        self.protobuf.load().as_ref().is_none_or(|protobuf| protobuf.is_idle())
+    }
+
+    /// Lets the protobuf form go; JSON stays.
+    pub(crate) fn forget_protobuf(&self) {
+        self.protobuf.store(None);
     }
 }
 

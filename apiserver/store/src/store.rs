@@ -1,6 +1,7 @@
 //! The handle by which everybody uses the store.
 
 use crate::config::{Config, Limits};
+use crate::encodings;
 use crate::engine::{Batch, Engine, Head, Item, LogStream, Reader};
 use crate::error::{AtError, CommitError, CompactError, Compacted, LeaseError, StoreError, WaitError, WatchError};
 use crate::history::{Change, History};
@@ -43,6 +44,7 @@ impl Store {
             writer.run().await;
             drop(engine);
         });
+        tasks.spawn("store-encodings", encodings::keep_within_budget(Arc::downgrade(&shared)));
         Ok(Self { shared, requests })
     }
 

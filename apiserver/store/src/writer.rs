@@ -73,7 +73,8 @@ pub(crate) struct Writer<R, W> {
     attempted: BatchId,
     lease_counter: u64,
     compaction: Compaction,
-    fenced: Option<Epoch>,
+    /// Another leads, or the engine is gone: nothing is written any more.
+    ended: bool,
 }
 
 struct SharedLease {
@@ -167,7 +168,7 @@ impl<R: Reader, W: EngineWriter> Writer<R, W> {
             attempted: head.batch,
             lease_counter: 0,
             compaction,
-            fenced: None,
+            ended: false,
         }
     }
 
@@ -189,7 +190,7 @@ impl<R: Reader, W: EngineWriter> Writer<R, W> {
     }
 
     async fn next_event(&mut self) -> Event {
-        if self.shutdown.fired() || self.fenced.is_some() {
+        if self.shutdown.fired() || self.ended {
             return Event::End;
         }
         let now = Instant::now();
@@ -465,6 +466,11 @@ impl<R: Reader, W: EngineWriter> Writer<R, W> {
                     self.step_down(by);
                     return look_up(&self.reader, batch, by).await;
                 }
+                Err(EngineError::Closed) => {
+                    tracing::error!(batch = batch.id.0, "the engine is gone; the outcome of an append is unknown");
+                    self.ended = true;
+                    return Appended::Unknown;
+                }
                 Err(error) => {
                     tracing::warn!(%error, batch = batch.id.0, "settling an append");
                     let shutdown = self.shutdown.clone();
@@ -479,7 +485,7 @@ impl<R: Reader, W: EngineWriter> Writer<R, W> {
 
     fn step_down(&mut self, by: Epoch) {
         tracing::error!(epoch = self.epoch.0, by = by.0, "another server writes now");
-        self.fenced = Some(by);
+        self.ended = true;
     }
 
     async fn compact_by_time(&mut self) {
