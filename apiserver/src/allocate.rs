@@ -323,13 +323,12 @@ impl Ranges {
 
     /// Whether a Service may ask for this address.
     fn check(&self, address: IpAddr, snapshot: &Snapshot) -> Result<(), String> {
-        let Some(cidr) = self.cidrs.iter().find(|cidr| cidr.contains(&address)) else {
-            return Err("the provided network does not match the current range".into());
+        let within = |cidr: &IpNet| {
+            let (band, number) = (Band::of(cidr), number(address));
+            cidr.contains(&address) && number >= band.first && number <= band.last
         };
-        let band = Band::of(cidr);
-        let number = number(address);
-        if number < band.first || number > band.last {
-            return Err(format!("the provided IP ({address}) is not in the valid range. The range of valid IPs is {}", cidr.trunc()));
+        if !self.cidrs.iter().any(within) {
+            return Err("the provided network does not match the current range".into());
         }
         if snapshot.get(format!("{ADDRESSES}{address}")).is_some() {
             return Err("provided IP is already allocated".into());

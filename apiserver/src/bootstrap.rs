@@ -264,7 +264,10 @@ pub async fn kubernetes_service(writer: &impl Writer, facts: &Facts) -> Result<(
         },
     });
     create_missing(writer, place, service).await?;
-
+    if facts.advertise_address.is_loopback() {
+        tracing::warn!(address = %facts.advertise_address, "nobody but this machine reaches the advertised address: the kubernetes Service gets no endpoints");
+        return Ok(());
+    }
     let address = facts.advertise_address.to_string();
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",
@@ -384,6 +387,14 @@ mod tests {
         kubernetes_service(&writer, &moved).await.unwrap();
         assert_eq!(get("/endpoints/default/kubernetes")["subsets"][0]["addresses"][0]["ip"], "10.0.0.8");
         assert_eq!(get("discovery.k8s.io/endpointslices/default/kubernetes")["endpoints"][0]["addresses"], json!(["10.0.0.8"]));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_no_pod_reaches_is_not_advertised() {
+        let writer = Memory::default();
+        let local = Facts { advertise_address: "127.0.0.1".parse().unwrap(), ..facts() };
+        kubernetes_service(&writer, &local).await.unwrap();
+        assert_eq!(writer.objects.lock().unwrap().keys().collect::<Vec<_>>(), ["/services/default/kubernetes"]);
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ pub mod ingress_class;
 pub mod limit_ranger;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
+pub mod pod_security;
 pub mod pod_topology_labels;
 pub mod priority;
 mod requests;

@@ -9,6 +9,7 @@ use super::token::NODE_NAME;
 use crate::Error;
 use crate::request::User;
 use apiserver_machinery::field::{self, Path};
+use apiserver_machinery::text::quote;
 use apiserver_machinery::{Str, names};
 use compact_str::format_compact;
 use http::HeaderMap;
@@ -38,9 +39,20 @@ pub fn wanted(headers: &HeaderMap) -> Result<Option<User>, Error> {
         if user == User::default() {
             return Ok(None);
         }
-        return Err(Error::BadRequest(format!("requested {user:?} without impersonating a user name").into()));
+        return Err(Error::BadRequest(format!("requested {} without impersonating a user name", as_go(&user)).into()));
     }
     Ok(Some(user))
+}
+
+/// Go's `%#v` of a user without a name.
+fn as_go(user: &User) -> String {
+    let list = |items: &[Str]| {
+        let items: Vec<_> = items.iter().map(|item| quote(item)).collect();
+        if items.is_empty() { "[]string(nil)".to_owned() } else { format!("[]string{{{}}}", items.join(", ")) }
+    };
+    let extra: Vec<_> = user.extra.iter().map(|(key, values)| format!("{}:{}", quote(key), list(values))).collect();
+    let extra = if extra.is_empty() { "map[string][]string(nil)".to_owned() } else { format!("map[string][]string{{{}}}", extra.join(", ")) };
+    format!(r#"&user.DefaultInfo{{Name:"", UID:{}, Groups:{}, Extra:{extra}}}"#, quote(&user.uid), list(&user.groups))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,7 +221,7 @@ fn extra_fault(key: &str, values: &[Str]) -> Option<String> {
         return Some(format!("impersonating an invalid key in extra is not allowed: {fault}"));
     }
     if key.chars().any(char::is_uppercase) {
-        return Some(format!("impersonating a non-lowercase key in extra is not allowed: {}", apiserver_machinery::text::quote(key)));
+        return Some(format!("impersonating a non-lowercase key in extra is not allowed: {}", quote(key)));
     }
     if values.is_empty() {
         return Some("impersonating empty values in extra is not allowed".into());
@@ -288,7 +300,9 @@ mod tests {
 
     #[test]
     fn a_group_without_a_user_is_refused() {
-        assert!(wanted(&headers(&[("Impersonate-Group", "a")])).is_err());
+        let error = wanted(&headers(&[("Impersonate-Group", "bob")])).unwrap_err();
+        let expect = r#"requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"bob"}, Extra:map[string][]string(nil)} without impersonating a user name"#;
+        assert_eq!(error.to_string(), expect);
         assert_eq!(wanted(&headers(&[])).unwrap(), None);
     }
 }

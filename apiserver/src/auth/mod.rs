@@ -171,7 +171,7 @@ impl Auth {
         }
         match (node, self.policy.load().authorize(ask)) {
             (Some(Decision::NoOpinion(own)), Decision::NoOpinion(reason)) if !own.is_empty() => {
-                Decision::NoOpinion(if reason.is_empty() { own } else { format!("{own}\n{reason}") })
+                Decision::NoOpinion(if reason.is_empty() { format!("node: {own}") } else { format!("node: {own}\n{reason}") })
             }
             (_, decision) => decision,
         }

@@ -245,7 +245,7 @@ impl Policy {
                 None => missing.push(&grant.role),
             }
         }
-        Decision::NoOpinion(if missing.is_empty() { String::new() } else { format!("RBAC: {}", roles_not_found(&missing)) })
+        Decision::NoOpinion(if missing.is_empty() { String::new() } else { format!("rbac: RBAC: {}", roles_not_found(&missing)) })
     }
 
     /// All rules that apply to a user in a namespace, and what could not be resolved.
@@ -497,7 +497,7 @@ mod tests {
         // A role that goes takes the permission with it, and the binding says what is missing.
         index.remove_role(&key("", "reader"));
         let decision = index.publish().authorize(&Attributes::resource(&account, "get", "", "pods", "a", "p"));
-        assert_eq!(decision, Decision::NoOpinion(r#"RBAC: clusterrole.rbac.authorization.k8s.io "reader" not found"#.into()));
+        assert_eq!(decision, Decision::NoOpinion(r#"rbac: RBAC: clusterrole.rbac.authorization.k8s.io "reader" not found"#.into()));
 
         index.put_role(key("", "reader"), Role { rules: vec![rule("get", "core", "pods", "")] });
         index.put_binding(key("a", "b"), binding("ClusterRole", "reader", &[("User", "", "jane")]));

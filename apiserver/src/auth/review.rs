@@ -51,7 +51,8 @@ impl Review<'_> {
                 self.put(object, "status.audiences", list(&verified.audiences))
             }
             Ok(None) => self.put(object, "status.error", "invalid bearer token"),
-            Err(error) => self.put(object, "status.error", error.to_string()),
+            // Nobody else knows the token, and the one who should does not take it.
+            Err(error) => self.put(object, "status.error", format!("[invalid bearer token, {error}]")),
         }
     }
 
@@ -59,7 +60,8 @@ impl Review<'_> {
         let review = Object::new(self.schema, object);
         let errors = self.faults(kind, review);
         if !errors.is_empty() {
-            return Err(status::invalid_as(AUTHORIZATION, kind, "", errors));
+            // Upstream's message names no kind.
+            return Err(status::invalid_as(AUTHORIZATION, "", "", errors));
         }
         if kind == "LocalSubjectAccessReview" && review.namespace() != self.namespace {
             return Err(Error::BadRequest(format!("spec.resourceAttributes.namespace must match namespace: {}", self.namespace).into()));
@@ -362,19 +364,19 @@ mod tests {
         check(
             "SubjectAccessReview",
             json!({"spec": {"resourceAttributes": {"verb": "get"}}}),
-            r#"SubjectAccessReview.authorization.k8s.io "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified"#,
+            r#".authorization.k8s.io "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified"#,
         )
         .await;
         check(
             "SelfSubjectAccessReview",
             json!({"spec": {}}),
-            r#"SelfSubjectAccessReview.authorization.k8s.io "" is invalid: spec: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"#,
+            r#".authorization.k8s.io "" is invalid: spec: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"#,
         )
         .await;
         check(
             "LocalSubjectAccessReview",
             json!({"metadata": {"namespace": "ns"}, "spec": {"user": "x", "resourceAttributes": {"namespace": "other"}}}),
-            r#"LocalSubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes.namespace: Invalid value: "other": must match metadata.namespace"#,
+            r#".authorization.k8s.io "" is invalid: spec.resourceAttributes.namespace: Invalid value: "other": must match metadata.namespace"#,
         )
         .await;
         check(
@@ -417,7 +419,7 @@ mod tests {
         assert_eq!(seen["status"]["user"]["username"], "system:serviceaccount:ns:sa");
         assert_eq!(seen["status"]["audiences"], json!(["https://issuer"]));
         let seen = ask(&auth, "authentication.k8s.io", "TokenReview", "", json!({"spec": {"token": token, "audiences": ["other"]}})).await.unwrap();
-        assert_eq!(seen["status"]["error"], r#"token audiences ["https://issuer"] is invalid for the target audiences ["other"]"#);
+        assert_eq!(seen["status"]["error"], r#"[invalid bearer token, token audiences ["https://issuer"] is invalid for the target audiences ["other"]]"#);
         let seen = ask(&auth, "authentication.k8s.io", "TokenReview", "", json!({"spec": {"token": "x"}})).await.unwrap();
         assert_eq!(seen["status"], json!({"error": "invalid bearer token", "user": {}}));
         assert!(ask(&auth, "authentication.k8s.io", "TokenReview", "", json!({})).await.is_err());

@@ -1,7 +1,7 @@
 //! Admission plugins that only look, in upstream's order; and what the write has to commit beside the object: Service addresses and quota.
 
 use crate::Error;
-use crate::admission::{certificates, limit_ranger, namespace_lifecycle, node_restriction, priority, resource_quota, runtime_class, service_account, storage};
+use crate::admission::{certificates, limit_ranger, namespace_lifecycle, node_restriction, pod_security, priority, resource_quota, runtime_class, service_account, storage};
 use crate::allocate;
 use crate::auth::escalate;
 use crate::resource::Object;
@@ -28,6 +28,7 @@ pub fn validate(object: Option<&Struct>, admission: &Admission<'_>, extra: &mut 
     };
     let object = Object::new(&admission.resource.storage.shape.schema, tree);
     PLUGINS.iter().try_for_each(|plugin| plugin(object, admission))?;
+    pod_security::validate(object, admission, extra)?;
     allocate::claim(object, admission, extra)?;
     // The last, since nothing after it may refuse what it has counted.
     resource_quota::admit(object, admission, extra)
