@@ -98,7 +98,11 @@ fn kubelet_stream(api: &Api, found: &Found, request: &Authorized) -> Result<Onwa
         return Err(Error::BadRequest(format!("pod {name} does not have a host assigned").into()));
     }
     let query = kubelet_query(subresource, &options);
-    kubelet(api, node, if query.is_empty() { path } else { format!("{path}?{query}") })
+    // A node that is gone is reported as the Pod's fault, as upstream does.
+    kubelet(api, node, if query.is_empty() { path } else { format!("{path}?{query}") }).map_err(|error| match error {
+        Error::NotFound { name, .. } => read::not_found(&found.resource, &name),
+        other => other,
+    })
 }
 
 /// Which container is meant: the named one, the annotated default, or the only one.

@@ -34,6 +34,8 @@ mod stage;
 mod start;
 pub mod status;
 mod table;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod write;
 

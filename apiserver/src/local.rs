@@ -25,6 +25,11 @@ impl Local {
         let user = User { name: user.into(), groups: groups.iter().map(|group| (*group).into()).collect(), ..User::default() };
         Self { api, peer: Arc::new(Peer { identity: PeerIdentity::known(user), remote: None }) }
     }
+
+    /// For whoever brings a token, and nobody else.
+    pub fn anonymous(api: Arc<Api>) -> Self {
+        Self { api, peer: Arc::default() }
+    }
 }
 
 impl<B> tower::Service<Request<B>> for Local

@@ -95,7 +95,7 @@ impl Options {
             "continue" => self.continue_token = value.into(),
             "labelSelector" => {
                 self.label_selector = labels::Selector::parse(value)
-                    .map_err(|error| Error::bad_request(format!("unable to parse requirement: {error}")))?;
+                    .map_err(|error| Error::bad_request(error.to_string()))?;
             }
             "fieldSelector" => {
                 self.field_selector = fields::Selector::parse(value).map_err(|error| Error::bad_request(error.to_string()))?;
@@ -134,10 +134,6 @@ impl Options {
     /// The first value of a parameter that no options type knows.
     pub fn other(&self, name: &str) -> Option<&str> {
         self.others.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
-    }
-
-    pub fn other_flag(&self, name: &str) -> bool {
-        self.other(name).is_some_and(truth)
     }
 }
 

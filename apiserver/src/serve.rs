@@ -77,12 +77,12 @@ async fn answer(api: &Arc<Api>, peer: &Peer, received: Received) -> Result<Respo
         return nonresource::answer(api, request).await;
     }
     let found = api.find(&request.target)?;
+    if !allows(&found.resource, &request.target, request.verb) {
+        return Err(Error::MethodNotAllowed);
+    }
     if connect::is_connect(&found, &request.target.subresource) {
         drop(seat);
         return connect::answer(api, &found, request, body).await;
-    }
-    if !allows(&found.resource, &request.target, request.verb) {
-        return Err(Error::MethodNotAllowed);
     }
     let options = Options::parse(options_kind(request.verb), request.parts.uri.query())?;
     let accept = accept(&found, &request)?;
@@ -122,7 +122,14 @@ fn accept(found: &Found, request: &Authorized) -> Result<Accept, Error> {
 /// Whether a verb is one of the resource's or the subresource's own.
 fn allows(resource: &Resource, target: &Target, verb: Verb) -> bool {
     if target.subresource.is_empty() {
-        return resource.verbs.contains(&verb);
+        // An object is created in its collection, and changed at its own path.
+        let at_object = !target.name.is_empty();
+        let fits = match verb {
+            Verb::Create => !at_object,
+            Verb::Update | Verb::Patch => at_object,
+            _ => true,
+        };
+        return fits && resource.verbs.contains(&verb);
     }
     resource.subresource(&target.subresource).is_some_and(|subresource| subresource.verbs.contains(&verb))
 }

@@ -56,10 +56,7 @@ pub async fn start(config: Config, listeners: Vec<TcpListener>, tasks: Tasks) ->
     let identity =
         Identity::new(Pem::File(config.tls_cert_file.clone()), Pem::File(config.tls_private_key_file.clone())).map_err(StartError::Tls)?;
     let api = Api::new(config, store, auth, tasks.clone())?;
-    custom::load(&api);
-    bootstrap::run(&Own(&api), &facts(&api)?, api.clock.now()).await.map_err(StartError::Bootstrap)?;
-    api.auth.start(&tasks);
-    tasks.spawn("custom-resources", custom::run(api.clone()));
+    prepare(&api, &tasks).await?;
     let server = tls::server_config(identity, ClientCertificates::Request, ALPN_HTTP).map_err(StartError::Tls)?;
     for listener in listeners {
         let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
@@ -70,6 +67,15 @@ pub async fn start(config: Config, listeners: Vec<TcpListener>, tasks: Tasks) ->
         tracing::info!(%address, "serving");
     }
     Ok(api)
+}
+
+/// Writes what a cluster starts with, and begins to follow what the API server itself depends on.
+pub(crate) async fn prepare(api: &Arc<Api>, tasks: &Tasks) -> Result<(), StartError> {
+    custom::load(api);
+    bootstrap::run(&Own(api), &facts(api)?, api.clock.now()).await.map_err(StartError::Bootstrap)?;
+    api.auth.start(tasks);
+    tasks.spawn("custom-resources", custom::run(api.clone()));
+    Ok(())
 }
 
 async fn open(config: &Config, tasks: &Tasks) -> Result<Store, StartError> {

@@ -39,6 +39,9 @@ mod table;
 pub mod validation;
 mod volume;
 
+#[cfg(test)]
+mod tests;
+
 use crate::Error;
 use crate::request::{User, Verb};
 use apiserver_machinery::Str;

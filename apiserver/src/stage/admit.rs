@@ -44,8 +44,11 @@ pub fn validate(api: &Api, intent: &Intent, Prepared(mut proposed): Prepared) ->
     let schema = &*resource.storage.shape.schema;
     let outcome = std::mem::replace(&mut proposed.outcome, Outcome::Unchanged);
     let deleting = operation(intent, &proposed) == Operation::Delete;
+    // A binding changes what an update may not, and nothing else.
+    let binding = matches!(intent.action, Action::Bind(_));
     if let Outcome::Put(tree) = &outcome
         && !deleting
+        && !binding
     {
         let context = Context { user: &intent.user, now: intent.now, schema, subresource: &intent.target.subresource, resource };
         let old = proposed.old.as_ref().map(|old| Object { schema, tree: &old.tree });
@@ -61,6 +64,7 @@ pub fn validate(api: &Api, intent: &Intent, Prepared(mut proposed): Prepared) ->
         _ => None,
     };
     plugins_validate::validate(object, &admission(api, intent, &proposed), &mut extra)?;
+    proposed.warnings.append(&mut extra.warnings);
     proposed.extra = extra;
     proposed.outcome = outcome;
     Ok(Admitted(proposed))

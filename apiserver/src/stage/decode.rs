@@ -46,11 +46,24 @@ pub fn decode(
     let manager = manager(&options, headers)?;
     let action = action(found, verb, &target, &options, headers, bytes, &mut warnings)?;
     let mut intent = Intent { found: found.clone(), target, user, options, accept, action, manager, now: api.clock.now() };
+    if found.resource.plural == "bindings" {
+        bind_pod(api, &mut intent)?;
+    }
     if let Some(deprecated) = &found.served().deprecated {
         warnings.push(deprecated.to_string());
     }
     agree(&mut intent)?;
     Ok((intent, warnings))
+}
+
+/// A POST to `bindings` is one to the named Pod's `binding`.
+fn bind_pod(api: &Api, intent: &mut Intent) -> Result<(), Error> {
+    let Action::Bind(binding) = &intent.action else { return Ok(()) };
+    intent.target.name = binding.str_at(builtin::schema(), "metadata.name").unwrap_or_default().into();
+    intent.target.resource = "pods".into();
+    intent.target.subresource = "binding".into();
+    intent.found = api.find(&intent.target)?;
+    Ok(())
 }
 
 fn action(
@@ -193,7 +206,10 @@ fn from_protobuf(expected: &Expected<'_>, bytes: &[u8]) -> Result<Struct, Error>
 /// What upstream says of a body: one that names no kind is unrecognized, one that does cannot be handled.
 fn decode_error(expected: &Expected<'_>, error: &DecodeError, bytes: &[u8]) -> Error {
     let why = match error {
-        DecodeError::Value(why) => return undecodable(expected, why),
+        DecodeError::Value(why) => match json::type_meta(bytes) {
+            Err(error) if bytes.trim_ascii_start().first() != Some(&b'{') && !bytes.is_empty() => error.to_string(),
+            _ => return undecodable(expected, why),
+        },
         DecodeError::Syntax(why) => format!("couldn't get version/kind; json parse error: {why}"),
         DecodeError::Protobuf(why) | DecodeError::Yaml(why) => why.clone(),
     };
@@ -338,7 +354,7 @@ fn agree(intent: &mut Intent) -> Result<(), Error> {
         return Err(Error::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
     }
     let own = tree.str_at(schema, "metadata.name").unwrap_or_default();
-    if created || found.resource.plural == "bindings" {
+    if created {
         if target.name.is_empty() {
             target.name = own.into();
         }

@@ -48,9 +48,11 @@ pub enum Operation {
     Connect,
 }
 
-/// What a write commits together with its object: quota, allocated addresses and ports, disruption budgets.
+/// What a write takes along beside its object: quota, allocated addresses and ports and disruption budgets, which are committed with it; warnings.
 #[derive(Default)]
 pub struct Extra {
     pub compares: Vec<Compare>,
     pub ops: Vec<Op>,
+    /// For the client, as `Warning: 299` headers.
+    pub warnings: Vec<String>,
 }

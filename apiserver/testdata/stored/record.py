@@ -5,7 +5,7 @@
 
 The server runs with the admission plugins off that fill objects in (ServiceAccount, Priority, DefaultTolerationSeconds,
 StorageObjectInUseProtection, TaintNodesByCondition, DefaultIngressClass), so that what is seen are the defaults and the kind's own rules.
-What differs from run to run is left out (uid, creationTimestamp, resourceVersion, managedFields) or fixed (uids elsewhere, lastTransitionTime).
+What differs from run to run is left out (uid, creationTimestamp, resourceVersion, managedFields) or fixed (uids elsewhere, times of changes).
 A manifest is sent as JSON, read by Python's yaml module.
 """
 import json, pathlib, re, ssl, sys, urllib.error, urllib.request
@@ -43,5 +43,5 @@ for file in sorted(here.glob("*.yaml")):
     for field in ("uid", "creationTimestamp", "resourceVersion", "managedFields"):
         stored["metadata"].pop(field, None)
     text = UID.sub("00000000-0000-0000-0000-000000000000", json.dumps(stored, indent=1, sort_keys=True))
-    text = re.sub(r'"lastTransitionTime": "[^"]*"', '"lastTransitionTime": "2026-01-01T00:00:00Z"', text)
+    text = re.sub(r'"(lastTransitionTime|lastPhaseTransitionTime|timeAdded)": "[^"]*"', r'"\1": "2026-01-01T00:00:00Z"', text)
     file.with_suffix(".json").write_text(text + "\n")

@@ -22,6 +22,14 @@ pub fn validate(object: Object<'_>, old: Option<Object<'_>>, context: &Context<'
             update(new, old, &at, errors);
         }
     }
+    if !context.resource.custom && let Some(meta) = object.child("metadata") {
+        let at = at.child("finalizers");
+        for (index, name) in meta.texts("finalizers").enumerate() {
+            if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+                errors.push(Error::invalid(&at.index(index), name, "name is neither a standard finalizer name nor is it fully qualified"));
+            }
+        }
+    }
 }
 
 /// The syntax of a kind's names.

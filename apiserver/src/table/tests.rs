@@ -1,0 +1,1 @@
+//! Tables of `testdata/tables/`, as Kubernetes prints the same objects.
