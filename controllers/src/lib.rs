@@ -6,6 +6,9 @@
 mod config;
 mod deployment;
 mod discovery;
+mod endpoints;
+mod endpointslice;
+mod endpointslicemirroring;
 mod garbage;
 mod namespace;
 mod pod;
@@ -13,7 +16,9 @@ mod registry;
 mod replicaset;
 mod rootca;
 mod routes;
+mod service;
 mod serviceaccount;
+mod slices;
 
 pub use config::{Config, Election};
 

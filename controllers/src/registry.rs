@@ -1,7 +1,10 @@
 //! One row per controller.
 
 use crate::config::Config;
-use crate::{deployment, garbage, namespace, replicaset, rootca, serviceaccount};
+use crate::{
+    deployment, endpoints, endpointslice, endpointslicemirroring, garbage, namespace, replicaset,
+    rootca, serviceaccount,
+};
 use apiserver_client::{Client, Informers, Recorder};
 use apiserver_component::Tasks;
 use controllers_runtime::Context;
@@ -21,6 +24,9 @@ const ROWS: &[Row] = &[
     replicaset::ROW,
     replicaset::REPLICATION_ROW,
     deployment::ROW,
+    endpoints::ROW,
+    endpointslice::ROW,
+    endpointslicemirroring::ROW,
 ];
 
 /// What a controller is started with.
