@@ -52,7 +52,7 @@ fn read(table: &'static str) -> Option<Builtin> {
     for (line, number) in table.lines().filter(|line| line.starts_with("type\t")).zip(0..) {
         by_name.insert(line.split('\t').nth(1)?.into(), TypeId(number));
     }
-    let mut schema = Schema { types: Vec::with_capacity(by_name.len()), by_name };
+    let mut schema = Schema { types: Vec::with_capacity(by_name.len()), by_name, custom: None };
     let mut kinds = HashMap::new();
     let mut lines = table.lines().peekable();
     while let Some(line) = lines.next() {

@@ -5,9 +5,8 @@
 pub mod apply;
 pub mod builtin;
 pub mod codec;
-pub mod validate;
-pub mod defaults;
 pub mod custom;
+pub mod defaults;
 pub mod field;
 pub mod fields;
 pub mod json;
@@ -18,9 +17,11 @@ pub mod protobuf;
 pub mod quantity;
 pub mod revision;
 pub mod schema;
+pub mod structural;
 pub mod text;
 pub mod time;
 pub mod tree;
+pub mod validate;
 mod wire;
 pub mod yaml;
 

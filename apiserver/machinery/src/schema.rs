@@ -19,6 +19,8 @@ pub struct Schema {
     pub types: Vec<StructType>,
     /// From a type's full name (`io.k8s.api.core.v1.Pod`) to its place.
     pub by_name: NameMap<TypeId>,
+    /// Of a custom resource: what its definition says of values beyond their types.
+    pub custom: Option<Box<crate::custom::Definition>>,
 }
 
 /// A schema and one of its types: what a whole object is.
