@@ -33,7 +33,7 @@ fn sources() -> Result<PathBuf, String> {
     // Of this platform alone, so that nothing is fetched that the build does not need anyway.
     let platform = env::var("HOST").map_err(|error| error.to_string())?;
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version=1", "--locked", "--filter-platform", &platform])
+        .args(["metadata", "--format-version=1", "--filter-platform", &platform])
         .output()
         .map_err(|error| error.to_string())?;
     if !output.status.success() {
