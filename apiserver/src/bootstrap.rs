@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::future::Future;
 use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
 
 const FLOW_TABLE: &str = include_str!("bootstrap/flow.tsv");
 
@@ -126,19 +128,44 @@ fn namespaced(group: &'static str, plural: &'static str, namespace: &str, name: 
 
 /// Brings the store up to what a cluster must have. What exists already is left as it is, but for what the server keeps by itself.
 pub async fn run(writer: &impl Writer, facts: &Facts, now: Timestamp) -> Result<(), Error> {
-    for name in NAMESPACES {
-        create_missing(writer, cluster("", "namespaces", name), json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })).await?;
-    }
+    namespaces(writer).await?;
     rbac::reconcile(writer).await?;
     for (place, object) in flow_objects() {
         create_missing(writer, place, object).await?;
     }
-    for service in &facts.api_services {
+    // The group of APIServices themselves is not one of those that they describe.
+    for service in facts.api_services.iter().filter(|service| service.group != "apiregistration.k8s.io") {
         api_service(writer, service, now).await?;
     }
     authentication_config(writer, facts).await?;
     service_cidr(writer, facts, now).await?;
     kubernetes_service(writer, facts).await
+}
+
+/// How often [`keep`] looks.
+const KEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Keeps what must always be there: the system namespaces, and the way to this server.
+pub async fn keep(writer: &impl Writer, facts: &Facts) {
+    let mut ticks = tokio::time::interval(KEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let done = async {
+            namespaces(writer).await?;
+            kubernetes_service(writer, facts).await
+        };
+        if let Err(error) = done.await {
+            tracing::warn!(%error, "an object that every cluster has could not be written; trying again");
+        }
+    }
+}
+
+async fn namespaces(writer: &impl Writer) -> Result<(), Error> {
+    for name in NAMESPACES {
+        create_missing(writer, cluster("", "namespaces", name), json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })).await?;
+    }
+    Ok(())
 }
 
 async fn create_missing(writer: &impl Writer, place: Place, object: Value) -> Result<(), Error> {
@@ -274,7 +301,7 @@ pub async fn kubernetes_service(writer: &impl Writer, facts: &Facts) -> Result<(
         "metadata": { "name": KUBERNETES, "namespace": NAMESPACE, "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" } },
         "subsets": [{ "addresses": [{ "ip": address }], "ports": [{ "name": PORT_NAME, "port": facts.secure_port, "protocol": "TCP" }] }],
     });
-    keep(writer, namespaced("", "endpoints", NAMESPACE, KUBERNETES), endpoints, &["subsets"]).await?;
+    set(writer, namespaced("", "endpoints", NAMESPACE, KUBERNETES), endpoints, &["subsets"]).await?;
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": { "name": KUBERNETES, "namespace": NAMESPACE, "labels": { "kubernetes.io/service-name": KUBERNETES } },
@@ -282,11 +309,11 @@ pub async fn kubernetes_service(writer: &impl Writer, facts: &Facts) -> Result<(
         "endpoints": [{ "addresses": [address], "conditions": { "ready": true } }],
         "ports": [{ "name": PORT_NAME, "port": facts.secure_port, "protocol": "TCP" }],
     });
-    keep(writer, namespaced("discovery.k8s.io", "endpointslices", NAMESPACE, KUBERNETES), slice, &["endpoints", "ports"]).await
+    set(writer, namespaced("discovery.k8s.io", "endpointslices", NAMESPACE, KUBERNETES), slice, &["endpoints", "ports"]).await
 }
 
 /// Creates an object, or sets some fields and all labels of one that differs.
-async fn keep(writer: &impl Writer, place: Place, wanted: Value, fields: &[&str]) -> Result<(), Error> {
+async fn set(writer: &impl Writer, place: Place, wanted: Value, fields: &[&str]) -> Result<(), Error> {
     let Some(mut existing) = writer.read(&place)? else { return writer.create(&place, wanted).await };
     let same = fields.iter().all(|field| existing[*field] == wanted[*field]);
     let labelled = wanted["metadata"]["labels"].as_object().into_iter().flatten().all(|(key, value)| existing["metadata"]["labels"][key] == *value);
@@ -387,6 +414,22 @@ mod tests {
         kubernetes_service(&writer, &moved).await.unwrap();
         assert_eq!(get("/endpoints/default/kubernetes")["subsets"][0]["addresses"][0]["ip"], "10.0.0.8");
         assert_eq!(get("discovery.k8s.io/endpointslices/default/kubernetes")["endpoints"][0]["addresses"], json!(["10.0.0.8"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_must_be_there_comes_back() {
+        let writer = Memory::default();
+        let facts = facts();
+        tokio::time::timeout(KEEP_INTERVAL * 3, async {
+            tokio::join!(keep(&writer, &facts), async {
+                tokio::time::sleep(KEEP_INTERVAL / 2).await;
+                writer.objects.lock().unwrap().retain(|key, _| !key.contains("kube-public") && !key.contains("endpoints"));
+            })
+        })
+        .await
+        .unwrap_err();
+        let keys: Vec<_> = writer.objects.lock().unwrap().keys().cloned().collect();
+        assert!(keys.contains(&"/namespaces//kube-public".to_owned()) && keys.contains(&"/endpoints/default/kubernetes".to_owned()), "{keys:?}");
     }
 
     #[tokio::test]

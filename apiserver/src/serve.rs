@@ -72,7 +72,7 @@ async fn answer(api: &Arc<Api>, peer: &Peer, received: Received) -> Result<Respo
     let seat = throttle::throttle(api, &user, received.verb, received.target.is_resource()).await?;
     authorize::authorize(api, &user, received.verb, &received.target, received.parts.uri.query())?;
     let Received { parts, body, verb, target } = received;
-    let request = Authorized { parts, verb, target, user: Arc::new(user) };
+    let request = Authorized { parts, verb, target, user };
     if !request.target.is_resource() {
         return nonresource::answer(api, request).await;
     }

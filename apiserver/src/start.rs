@@ -72,8 +72,11 @@ pub async fn start(config: Config, listeners: Vec<TcpListener>, tasks: Tasks) ->
 /// Writes what a cluster starts with, and begins to follow what the API server itself depends on.
 pub(crate) async fn prepare(api: &Arc<Api>, tasks: &Tasks) -> Result<(), StartError> {
     custom::load(api);
-    bootstrap::run(&Own(api), &facts(api)?, api.clock.now()).await.map_err(StartError::Bootstrap)?;
+    let facts = facts(api)?;
+    bootstrap::run(&Own(api), &facts, api.clock.now()).await.map_err(StartError::Bootstrap)?;
     api.auth.start(tasks);
+    let own = api.clone();
+    tasks.spawn("own-objects", async move { bootstrap::keep(&Own(&own), &facts).await });
     tasks.spawn("custom-resources", custom::run(api.clone()));
     Ok(())
 }

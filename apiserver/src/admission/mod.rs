@@ -10,6 +10,7 @@ pub mod ingress_class;
 pub mod limit_ranger;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
+pub mod pod_resize;
 pub mod pod_security;
 pub mod pod_topology_labels;
 pub mod priority;
@@ -24,12 +25,15 @@ use crate::Error;
 use crate::auth::forbidden;
 use crate::resource::Object;
 use crate::stage::Admission;
+use crate::status::Cause;
 use apiserver_machinery::schema::{Schema, Shape};
 use apiserver_machinery::tree::{Struct, Value};
 use apiserver_machinery::{Str, builtin, json};
 use apiserver_store::{Draft, Key, Lease, Op, Range, Row, Snapshot};
 use std::sync::Arc;
 
+#[cfg(test)]
+mod end_to_end;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -48,6 +52,16 @@ impl Admission<'_> {
     pub fn refuse(&self, why: impl AsRef<str>) -> Error {
         let name = if self.name.is_empty() { self.target.name.as_str() } else { self.name };
         forbidden(&self.resource.group, &self.resource.plural, if name.is_empty() { "Unknown" } else { name }, why.as_ref())
+    }
+
+    /// As [`Admission::refuse`], with a cause that clients look for.
+    pub fn refuse_because(&self, why: &str, cause: Cause) -> Error {
+        let error = self.refuse(why);
+        let mut status = error.status();
+        if let Some(details) = &mut status.details {
+            details.causes.push(cause);
+        }
+        Error::Status(Box::new(status))
     }
 
     pub fn namespace(&self) -> &str {

@@ -2,9 +2,8 @@
 
 use crate::Error;
 use crate::stage::{Admission, Operation};
-use crate::status::{Cause, Details, Status};
+use crate::status::Cause;
 use apiserver_store::Key;
-use std::borrow::Cow;
 
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
@@ -24,18 +23,9 @@ pub fn admit(admission: &Admission<'_>) -> Result<(), Error> {
     if !row.facts.deleting {
         return Ok(());
     }
-    let message = admission.refuse(format!("unable to create new content in namespace {namespace} because it is being terminated")).to_string();
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
     let cause = Cause { reason: "NamespaceTerminating".into(), message: format!("namespace {namespace} is being terminated"), field: "metadata.namespace".into() };
-    let details = Details {
-        name: admission.name.into(),
-        group: admission.resource.group.clone(),
-        kind: admission.resource.plural.clone(),
-        causes: vec![cause],
-        ..Details::default()
-    };
-    let mut status = Status::failure(403, "Forbidden", message, Some(details));
-    status.reason = Cow::Borrowed("Forbidden");
-    Err(Error::Status(Box::new(status)))
+    Err(admission.refuse_because(&why, cause))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Admission plugins that only look, in upstream's order; and what the write has to commit beside the object: Service addresses and quota.
 
 use crate::Error;
-use crate::admission::{certificates, limit_ranger, namespace_lifecycle, node_restriction, pod_security, priority, resource_quota, runtime_class, service_account, storage};
+use crate::admission::{certificates, limit_ranger, namespace_lifecycle, node_restriction, pod_resize, pod_security, priority, resource_quota, runtime_class, service_account, storage};
 use crate::allocate;
 use crate::auth::escalate;
 use crate::resource::Object;
@@ -10,13 +10,14 @@ use apiserver_machinery::tree::Struct;
 
 type Plugin = fn(Object<'_>, &Admission<'_>) -> Result<(), Error>;
 
-const PLUGINS: [Plugin; 7] = [
+const PLUGINS: [Plugin; 8] = [
     limit_ranger::validate,
     service_account::validate,
     priority::validate,
     storage::validate_resize,
     runtime_class::validate,
     certificates::validate,
+    pod_resize::validate,
     |object, admission| escalate::check(admission.auth, admission, object),
 ];
 
