@@ -3,6 +3,7 @@
 //! A controller looks at caches, decides, and writes through the API like any other client. It never calls another component, and no controller
 //! knows another.
 
+mod clusterrole;
 mod config;
 mod deployment;
 mod discovery;
@@ -10,8 +11,13 @@ mod endpoints;
 mod endpointslice;
 mod endpointslicemirroring;
 mod garbage;
+mod job;
 mod namespace;
+mod nodeipam;
+mod nodelifecycle;
 mod pod;
+mod podgc;
+mod quota;
 mod registry;
 mod replicaset;
 mod rootca;
@@ -19,6 +25,7 @@ mod routes;
 mod service;
 mod serviceaccount;
 mod slices;
+mod tainteviction;
 
 pub use config::{Config, Election};
 

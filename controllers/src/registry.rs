@@ -2,8 +2,9 @@
 
 use crate::config::Config;
 use crate::{
-    deployment, endpoints, endpointslice, endpointslicemirroring, garbage, namespace, replicaset,
-    rootca, serviceaccount,
+    clusterrole, deployment, endpoints, endpointslice, endpointslicemirroring, garbage, job,
+    namespace, nodeipam, nodelifecycle, podgc, quota, replicaset, rootca, serviceaccount,
+    tainteviction,
 };
 use apiserver_client::{Client, Informers, Recorder};
 use apiserver_component::Tasks;
@@ -24,9 +25,16 @@ const ROWS: &[Row] = &[
     replicaset::ROW,
     replicaset::REPLICATION_ROW,
     deployment::ROW,
+    nodelifecycle::ROW,
+    tainteviction::ROW,
+    podgc::ROW,
+    nodeipam::ROW,
+    quota::ROW,
+    clusterrole::ROW,
     endpoints::ROW,
     endpointslice::ROW,
     endpointslicemirroring::ROW,
+    job::ROW,
 ];
 
 /// What a controller is started with.
