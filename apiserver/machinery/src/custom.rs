@@ -49,7 +49,7 @@ pub fn of(structural: Structural) -> Shape {
     let mut builder = Builder::default();
     let root = builder.object("", &structural, true, false);
     let mut schema = builder.schema;
-    let defaults = Defaults::of(&mut schema);
+    let defaults = Defaults::of(&schema);
     schema.custom = Some(Box::new(Definition { structural, defaults }));
     Shape::new(&Arc::new(schema), root)
 }

@@ -116,15 +116,14 @@ fn wrong_type(path: &str, expected: &str, actual: &str) -> Problem {
 impl<'a> Validator<'a> {
     /// Forgives what did not change.
     fn ratcheted(&self, node: &Structural, value: View<'_>, old: Option<View<'_>>, path: &str) -> Outcome {
-        let outcome = self.node(node, node, value, old, path);
-        if !outcome.is_valid() && old.is_some_and(|old| self.same(value, old)) {
+        let outcome = self.node(node, value, old, path);
+        if !outcome.is_valid() && old.is_some_and(|old| self.unchanged(node, value, old)) {
             return Outcome { problems: Vec::new(), matches: outcome.matches };
         }
         outcome
     }
 
-    /// `declared` is the node of the structure: `node` itself, unless that is a branch of `anyOf` or the like.
-    fn node(&self, node: &Structural, declared: &Structural, value: View<'_>, old: Option<View<'_>>, path: &str) -> Outcome {
+    fn node(&self, node: &Structural, value: View<'_>, old: Option<View<'_>>, path: &str) -> Outcome {
         let mut outcome = Outcome::default();
         let sort = sort(value);
         if sort == "null" {
@@ -145,7 +144,7 @@ impl<'a> Validator<'a> {
         let types = types(node);
         let format = format_of(node, &types);
         ask(!types.is_empty() || !format.is_empty(), &|| self.type_check(node, value, path));
-        ask(true, &|| self.logical(node, declared, value, old, path));
+        ask(true, &|| self.logical(node, value, path));
         ask(text.is_some(), &|| text_checks(node, text.unwrap_or_default(), path));
         let known = text.and_then(|text| formats::check(format, text));
         ask(known.is_some(), &|| match (known, text) {
@@ -157,9 +156,9 @@ impl<'a> Validator<'a> {
             _ => Outcome::default(),
         });
         ask(matches!(sort, "integer" | "number"), &|| numbers(node, value, path));
-        ask(sort == "array", &|| self.list(node, declared, value, old, path));
+        ask(sort == "array", &|| self.list(node, value, old, path));
         ask(true, &|| self.values(node, value, path));
-        ask(sort == "object", &|| self.object(node, declared, value, old, path));
+        ask(sort == "object", &|| self.object(node, value, old, path));
         outcome.matches += 1;
         outcome
     }
@@ -183,21 +182,26 @@ impl<'a> Validator<'a> {
             "number" => "float64",
             _ => "",
         };
-        if !textual && !format.is_empty() && !(has(actual) || actual_format == format || number_fits) {
+        let fits = has(actual) || number_fits;
+        if !format.is_empty() && textual {
+            // The format is the judge of texts, unless the type is a number.
+            if fits || !(has("number") || has("integer")) {
+                return Outcome { matches: 1, ..Outcome::default() };
+            }
+        } else if !format.is_empty() && !fits && actual_format != format {
             return Outcome::failed(wrong_type(path, format, actual_format));
         }
-        let judged_by_format = !(has("number") || has("integer")) && !format.is_empty() && textual;
-        if !judged_by_format && !(has(actual) || number_fits) {
+        if !fits {
             return Outcome::failed(wrong_type(path, &types.join(","), actual));
         }
         Outcome { matches: 1, ..Outcome::default() }
     }
 
-    fn logical(&self, node: &Structural, declared: &Structural, value: View<'_>, old: Option<View<'_>>, path: &str) -> Outcome {
+    fn logical(&self, node: &Structural, value: View<'_>, path: &str) -> Outcome {
         let mut outcome = Outcome::default();
-        let branch = |branch: &Structural| self.node(branch, declared, value, old, path);
-        let integer_or_string = int_or_string_types(node);
-        if !node.any_of.is_empty() && !integer_or_string {
+        // Below a branch nothing is forgiven.
+        let branch = |branch: &Structural| self.node(branch, value, None, path);
+        if !node.any_of.is_empty() {
             let mut best: Option<Outcome> = None;
             let mut succeeded = false;
             for result in node.any_of.iter().map(branch) {
@@ -240,7 +244,9 @@ impl<'a> Validator<'a> {
     fn values(&self, node: &Structural, value: View<'_>, path: &str) -> Outcome {
         let listed = |listed: &Value| match (listed, value) {
             (Value::Null, _) => false,
-            (Value::Double(listed), View::Value(Value::Int(own))) | (Value::Int(own), View::Value(Value::Double(listed))) => *listed == *own as f64,
+            (Value::Double(listed), View::Value(Value::Int(own))) => *listed == *own as f64,
+            // Go converts the value to the type of what is listed, and so cuts off its fraction.
+            (Value::Int(listed), View::Value(Value::Double(own))) => own.trunc() == *listed as f64,
             (listed, View::Value(own)) => listed == own,
             (_, View::Object(_)) => false,
         };
@@ -254,19 +260,15 @@ impl<'a> Validator<'a> {
         Outcome::failed(Problem { message, error })
     }
 
-    fn list(&self, node: &Structural, declared: &Structural, value: View<'_>, old: Option<View<'_>>, path: &str) -> Outcome {
+    fn list(&self, node: &Structural, value: View<'_>, old: Option<View<'_>>, path: &str) -> Outcome {
         let mut outcome = Outcome::default();
         let View::Value(Value::List(items)) = value else { return outcome };
         if let Some(schema) = &node.items {
-            let old_items = old.map(|old| self.by_keys(declared, old)).unwrap_or_default();
+            let old_items = old.map(|old| self.by_keys(node, old)).unwrap_or_default();
             for (number, item) in items.iter().enumerate() {
-                let old = old_items.get(&self.keys(declared, item)).copied().filter(|_| !old_items.is_empty());
-                let item_path = format!("{path}[{number}]");
-                let item = View::Value(item);
-                outcome.merge(match old {
-                    Some(old) => self.ratcheted_branch(schema, declared.items.as_deref(), item, old, &item_path),
-                    None => self.node(schema, schema, item, None, &item_path),
-                });
+                let keys = if old_items.is_empty() { None } else { self.keys(node, item) };
+                let old = keys.and_then(|keys| old_items.get(&keys).copied());
+                outcome.merge(self.ratcheted(schema, View::Value(item), old, &format!("{path}[{number}]")));
             }
         }
         let size = items.len() as i64;
@@ -284,7 +286,7 @@ impl<'a> Validator<'a> {
         outcome
     }
 
-    fn object(&self, node: &Structural, declared: &Structural, value: View<'_>, old: Option<View<'_>>, path: &str) -> Outcome {
+    fn object(&self, node: &Structural, value: View<'_>, old: Option<View<'_>>, path: &str) -> Outcome {
         let mut outcome = Outcome::default();
         let entries = self.entries(value);
         let size = entries.len() as i64;
@@ -296,13 +298,9 @@ impl<'a> Validator<'a> {
             outcome.add(Problem { message: format!("{path} in body should have at most {max} properties"), error });
         }
         let child = |schema: &Structural, name: &str, value, child_path: &str| {
-            let own = declared.properties.get(name).or(declared.additional.as_ref().and_then(Additional::schema));
-            let ratchets = own.is_some() && !(path.is_empty() && matches!(name, "kind" | "apiVersion"));
+            let ratchets = !(path.is_empty() && matches!(name, "kind" | "apiVersion"));
             let old = old.filter(|_| ratchets).and_then(|old| self.get(old, name));
-            match old {
-                Some(old) => self.ratcheted_branch(schema, own, value, View::Value(old), child_path),
-                None => self.node(schema, schema, value, None, child_path),
-            }
+            self.ratcheted(schema, value, old.map(View::Value), child_path)
         };
         for (name, value) in entries.iter().filter(|(name, _)| !node.properties.contains_key(*name)) {
             match &node.additional {
@@ -329,35 +327,58 @@ impl<'a> Validator<'a> {
         outcome
     }
 
-    fn ratcheted_branch(&self, node: &Structural, declared: Option<&Structural>, value: View<'_>, old: View<'_>, path: &str) -> Outcome {
-        let outcome = self.node(node, declared.unwrap_or(node), value, Some(old), path);
-        if !outcome.is_valid() && self.same(value, old) {
-            return Outcome { problems: Vec::new(), matches: outcome.matches };
-        }
-        outcome
-    }
-
     /// The items of the old list by their keys. Only lists by keys have them.
-    fn by_keys<'v>(&self, declared: &Structural, old: View<'v>) -> HashMap<Vec<u8>, View<'v>> {
+    fn by_keys<'v>(&self, node: &Structural, old: View<'v>) -> HashMap<Vec<u8>, View<'v>> {
         let mut found = HashMap::new();
-        if let (View::Value(Value::List(items)), Some("map")) = (old, declared.list_type.as_deref()) {
+        if let (View::Value(Value::List(items)), Some("map")) = (old, node.list_type.as_deref()) {
             for item in items {
-                found.entry(self.keys(declared, item)).or_insert(View::Value(item));
+                if let Some(keys) = self.keys(node, item) {
+                    found.entry(keys).or_insert(View::Value(item));
+                }
             }
         }
         found
     }
 
-    /// The keys of an item, as text.
-    fn keys(&self, declared: &Structural, item: &Value) -> Vec<u8> {
+    /// The keys of an item, as text; `None` where it has not all of them.
+    fn keys(&self, node: &Structural, item: &Value) -> Option<Vec<u8>> {
         let mut text = Vec::new();
-        for name in &declared.list_map_keys {
-            if let Some(value) = self.get(View::Value(item), name) {
-                json::encode_value(self.schema, value, &mut text);
+        for name in &node.list_map_keys {
+            match self.get(View::Value(item), name)? {
+                Value::Null | Value::Map(_) | Value::List(_) | Value::Struct(_) => return None,
+                scalar => json::encode_value(self.schema, scalar, &mut text),
             }
             text.push(0);
         }
-        text
+        Some(text)
+    }
+
+    /// Whether a value is what it was, as far as the schema can tell: of objects, each field must be node.
+    fn unchanged(&self, node: &Structural, new: View<'_>, old: View<'_>) -> bool {
+        match (sort(new), sort(old)) {
+            ("object", "object") => {
+                let entries = self.entries(new);
+                entries.len() == self.entries(old).len()
+                    && entries.into_iter().all(|(name, value)| {
+                        let own = node.properties.get(name).or(node.additional.as_ref().and_then(Additional::schema));
+                        let old = self.get(old, name);
+                        own.zip(old).is_some_and(|(own, old)| self.unchanged(own, View::Value(value), View::Value(old)))
+                    })
+            }
+            ("array", "array") => {
+                let (View::Value(Value::List(items)), View::Value(Value::List(old_items))) = (new, old) else { return false };
+                if node.list_type.as_deref() != Some("map") {
+                    return items == old_items;
+                }
+                let by_keys = self.by_keys(node, old);
+                items.len() == old_items.len()
+                    && items.iter().all(|item| {
+                        let old = self.keys(node, item).and_then(|keys| by_keys.get(&keys).copied());
+                        node.items.as_deref().zip(old).is_some_and(|(own, old)| self.unchanged(own, View::Value(item), old))
+                    })
+            }
+            _ => matches!((new, old), (View::Value(new), View::Value(old)) if new == old),
+        }
     }
 
     fn get<'v>(&self, value: View<'v>, name: &str) -> Option<&'v Value> {
@@ -391,20 +412,11 @@ impl<'a> Validator<'a> {
         entries
     }
 
-    fn same(&self, a: View<'_>, b: View<'_>) -> bool {
-        match (a, b) {
-            (View::Object(a), View::Object(b)) => a == b,
-            (View::Value(a), View::Value(b)) => a == b,
-            _ => false,
-        }
-    }
-
     fn bad_value(&self, value: View<'_>) -> BadValue {
         let mut out = Vec::new();
         match value {
             View::Object(object) => json::encode(self.schema, object, &mut out),
             View::Value(value @ (Value::Struct(_) | Value::Map(_) | Value::List(_))) => json::encode_value(self.schema, value, &mut out),
-            View::Value(Value::Null) => return "".into(),
             View::Value(scalar) => return scalar.into(),
         }
         BadValue::json(String::from_utf8_lossy(&out))
@@ -469,12 +481,6 @@ fn format_of<'n>(node: &'n Structural, types: &[&str]) -> &'n str {
         _ => false,
     };
     if known { format } else { "" }
-}
-
-/// Whether `anyOf` says no more than the types of an int-or-string do.
-fn int_or_string_types(node: &Structural) -> bool {
-    let only = |node: &Structural, ty: &str| node.ty == ty && node.properties.is_empty();
-    node.int_or_string && matches!(&node.any_of[..], [integer, string] if only(integer, "integer") && only(string, "string"))
 }
 
 fn enum_text(value: &Value) -> String {

@@ -154,7 +154,7 @@ fn conflicts_are_told_as_upstream_tells_them() {
         path: path.split('.').map(|name| Element::Field(name.into())).collect(),
     };
     let one = conflict("kubectl", Operation::Update, "spec.replicas");
-    assert_eq!(conflict_message(&[one.clone()]), r#"Apply failed with 1 conflict: conflict with "kubectl" using apps/v1: .spec.replicas"#);
+    assert_eq!(conflict_message(std::slice::from_ref(&one)), r#"Apply failed with 1 conflict: conflict with "kubectl" using apps/v1: .spec.replicas"#);
     let two = conflict("a", Operation::Apply, "spec.paused");
     assert_eq!(
         conflict_message(&[one, two]),

@@ -67,9 +67,9 @@ fn is_request_uri(text: &str) -> bool {
         Some((scheme, rest)) => {
             let scheme_fits = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
                 && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-            // What has a scheme and no slash is opaque, which a request may be.
+            // What has a scheme and no slash is opaque, which a request may be, whatever it holds.
             let authority = rest.strip_prefix("//").map(|rest| rest.split('/').next().unwrap_or_default());
-            scheme_fits && escapes_end_well && authority.is_none_or(is_authority)
+            scheme_fits && (!rest.starts_with('/') || (escapes_end_well && authority.is_none_or(is_authority)))
         }
         None => false,
     }
@@ -85,7 +85,9 @@ fn is_authority(authority: &str) -> bool {
         None => host.find(':').map_or("", |at| &host[at..]),
     };
     let port_fits = port.is_empty() || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    port_fits && !host.contains([' ', '<', '>', '"'])
+    // Only what is not ASCII may be escaped in a host.
+    let escapes_fit = host.split('%').skip(1).all(|escape| matches!(escape.as_bytes().first(), Some(b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F')));
+    port_fits && escapes_fit && !host.contains([' ', '<', '>', '"'])
 }
 
 /// `user@host`, with an optional name before it: `Name <user@host>`.
@@ -128,17 +130,16 @@ fn is_cidr(text: &str) -> bool {
     digits && length.parse::<u32>().is_ok_and(|length| length <= max) && is_ip(address)
 }
 
-/// 6, 8 or 20 bytes, in pairs with colons or dashes or in fours with dots.
+/// 6, 8 or 20 bytes, in pairs with colons or dashes, in fours with dots, or all together.
 fn is_mac(text: &str) -> bool {
-    let (separator, digits) = match text.as_bytes() {
-        [_, _, b':', ..] => (':', 2),
-        [_, _, b'-', ..] => ('-', 2),
-        [_, _, _, _, b'.', ..] => ('.', 4),
-        _ => return false,
+    let parts: Vec<&str> = match text.as_bytes() {
+        [_, _, b':', ..] => text.split(':').collect(),
+        [_, _, b'-', ..] => text.split('-').collect(),
+        [_, _, _, _, b'.', ..] => text.split('.').collect(),
+        _ => vec![text],
     };
-    let parts: Vec<_> = text.split(separator).collect();
-    let bytes = parts.len() * digits / 2;
-    matches!(bytes, 6 | 8 | 20) && parts.iter().all(|part| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    let alike = parts.iter().all(|part| part.len() == parts[0].len() && part.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    alike && matches!(parts.len() * parts[0].len(), 12 | 16 | 40)
 }
 
 /// Groups of 8, 4, 4, 4 and 12 digits; each dash may be missing.
@@ -226,10 +227,34 @@ fn is_duration(text: &str) -> bool {
         let end = after.find(|c: char| !(c.is_ascii_alphabetic() || c == 'µ')).unwrap_or(after.len());
         let unit = after[..end].to_lowercase();
         let named = |names: &&[&str]| names.iter().any(|name| *name == unit) || names.last().is_some_and(|last| unit.starts_with(last));
-        if !unit.is_empty() && UNITS.iter().any(|names| named(names)) {
+        if !unit.is_empty() && UNITS.iter().any(named) {
             return true;
         }
         rest = &after[end..];
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    /// Asked of upstream: a format, a text as a JSON string, and whether it has the format.
+    const FORMATS: &str = include_str!("../../testdata/formats.tsv");
+
+    #[test]
+    fn texts_have_the_formats_that_upstream_finds() {
+        let mut wrong = Vec::new();
+        for line in FORMATS.lines() {
+            let [format, text, expect] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let text: String = serde_json::from_str(text).unwrap();
+            if super::check(format, &text) != Some(expect == "true") {
+                wrong.push(line);
+            }
+        }
+        assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+    }
+
+    #[test]
+    fn formats_that_upstream_does_not_know_say_nothing() {
+        assert_eq!(super::check("bogus", "x"), None);
+    }
 }

@@ -101,8 +101,11 @@ fn translated(source: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            // A range that ends in a dash, or a dash beside another.
-            '-' if class && chars.peek() == Some(&'-') => out.push_str(r"\-"),
+            // A range that begins or ends with a dash: `+--`.
+            '-' if class && !at_start && chars.peek() == Some(&'-') => {
+                chars.next();
+                out.push_str(r"-\-");
+            }
             c => out.push(c),
         }
     }
