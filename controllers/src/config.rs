@@ -1,6 +1,6 @@
 //! What the controllers can be told.
 
-use crate::{Error, registry};
+use crate::{Error, nodeipam, registry};
 use apiserver_client::Client;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +78,7 @@ impl Config {
                 return Err(Error::UnknownController(name.into()));
             }
         }
-        Ok(())
+        self.cluster_cidr.as_deref().map_or(Ok(()), |cidrs| nodeipam::parse(cidrs).map(|_| ()))
     }
 }
 
