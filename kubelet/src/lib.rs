@@ -30,6 +30,7 @@ mod pod_worker;
 mod probe;
 mod sandbox;
 mod security;
+mod server;
 mod shared;
 mod status;
 mod sync_loop;
@@ -62,6 +63,8 @@ pub enum Error {
     Machine(#[source] machine::Error),
     #[error("cgroups: {0}")]
     Cgroups(#[source] cgroup::Error),
+    #[error(transparent)]
+    Server(#[from] server::Error),
     #[error("making {path}: {source}")]
     Folder { path: PathBuf, source: std::io::Error },
 }
@@ -115,6 +118,12 @@ pub async fn run_with(config: Config, client: Client, runtime: Arc<dyn Runtime>,
     let last_seen = pleg::LastSeen::default();
     let (listings, listed) = mpsc::channel(LISTINGS_MAX);
     tasks.spawn("pleg", pleg::run(shared.clone(), last_seen.clone(), listings));
+    if let Some(server) = server::Server::bind(shared.clone(), pods.clone(), last_seen.clone()).await? {
+        tasks.spawn("kubelet-server", server.run());
+    }
+    if let Some(listener) = server::bind_health(shared.config.healthz_port).await? {
+        tasks.spawn("healthz", server::run_health(listener, tasks.clone(), last_seen.clone()));
+    }
     tasks.spawn("node-status", node::run(shared.clone(), machine, last_seen));
     tasks.spawn("node-lease", node::keep_lease(shared.clone()));
     let sources = sync_loop::Sources { pods: pods.subscribe(), runtime: listed, objects, node };

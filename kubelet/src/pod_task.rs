@@ -525,6 +525,7 @@ impl PodTask {
     /// The API has the Pod's final status.
     fn is_reported(&self) -> bool {
         let terminal = matches!(self.api.status().phase.as_deref(), Some("Succeeded" | "Failed"));
-        self.is_ended() && terminal && status::patch(pod::uid(&self.pod), self.api.status(), &self.status).is_none()
+        let told = || self.api.was_told(&self.status) || status::patch(pod::uid(&self.pod), self.api.status(), &self.status).is_none();
+        self.is_ended() && terminal && told()
     }
 }

@@ -177,10 +177,20 @@ pub fn patch(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value> {
     (!changes.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": changes}))
 }
 
+/// An item that is merged into its old self keeps the old fields that it does not name, so those that went are named.
+fn with_nulls(item: &Value, old: Option<&Value>) -> Value {
+    let mut item = item.clone();
+    if let (Some(fields), Some(old)) = (item.as_object_mut(), old.and_then(Value::as_object)) {
+        old.keys().for_each(|field| drop(fields.entry(field.clone()).or_insert(Value::Null)));
+    }
+    item
+}
+
 fn merge_list(key: &str, before: Option<&Value>, after: Option<&Value>, prune: bool) -> Option<Value> {
     let items = |list: Option<&Value>| list.and_then(Value::as_array).cloned().unwrap_or_default();
     let (before, after) = (items(before), items(after));
-    let mut changes: Vec<Value> = after.iter().filter(|item| !before.contains(item)).cloned().collect();
+    let changed = after.iter().filter(|item| !before.contains(item));
+    let mut changes: Vec<Value> = changed.map(|item| with_nulls(item, before.iter().find(|old| old.get(key) == item.get(key)))).collect();
     if prune {
         let gone = before.iter().filter(|item| !after.iter().any(|kept| kept.get(key) == item.get(key)));
         changes.extend(gone.map(|item| json!({"$patch": "delete", key: item.get(key)})));

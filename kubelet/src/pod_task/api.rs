@@ -3,6 +3,7 @@
 use crate::lifecycle::Fault;
 use crate::pod;
 use crate::shared::Shared;
+use crate::status;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
@@ -11,12 +12,17 @@ use serde_json::Value;
 /// A write that failed is tried again after this.
 const WRITE_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
+/// A status that the server took but shows differently is not written again before this.
+const SAY_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+
 /// The newest known of the status that the API server has.
 pub struct Copy {
     status: PodStatus,
     revision: u64,
     /// What is being written.
     writing: Option<PodStatus>,
+    /// What was written last, and taken.
+    said: Option<PodStatus>,
     again: Option<Timestamp>,
 }
 
@@ -33,7 +39,7 @@ fn revision(pod: &Pod) -> u64 {
 
 impl Copy {
     pub fn of(pod: &Pod) -> Self {
-        Self { status: pod::status(pod).clone(), revision: revision(pod), writing: None, again: None }
+        Self { status: pod::status(pod).clone(), revision: revision(pod), writing: None, said: None, again: None }
     }
 
     pub fn status(&self) -> &PodStatus {
@@ -46,6 +52,11 @@ impl Copy {
             self.revision = revision(pod);
             self.status = pod::status(pod).clone();
         }
+    }
+
+    /// The server took this very status, even if its copy reads differently.
+    pub fn was_told(&self, status: &PodStatus) -> bool {
+        self.said.as_ref() == Some(status)
     }
 
     pub fn may_write(&self, now: Timestamp) -> Turn {
@@ -61,10 +72,17 @@ impl Copy {
     }
 
     pub fn written(&mut self, pod: &Pod, result: Result<Option<Pod>, kube::Error>, now: Timestamp) {
-        self.writing = None;
+        let said = self.writing.take();
         self.again = None;
         match result {
-            Ok(Some(answer)) => self.heard(&answer),
+            Ok(Some(answer)) => {
+                self.heard(&answer);
+                if said.as_ref().is_some_and(|said| status::patch(pod::uid(pod), &self.status, said).is_some()) {
+                    tracing::warn!(pod = pod::describe(pod), "a Pod's status reads differently from what was written");
+                    self.again = now.checked_add(SAY_AGAIN).ok();
+                }
+                self.said = said;
+            }
             // It is gone, or another has its name; the informer will say so.
             Ok(None) => self.again = now.checked_add(WRITE_AGAIN).ok(),
             Err(error) => {

@@ -214,3 +214,17 @@ fn a_patch_holds_what_differs_and_nothing_when_all_is_said() {
     let second = patch("u", &status, &moved).expect("a patch");
     assert_eq!(second["status"], json!({"podIPs": [{"ip": "10.0.0.6"}, {"$patch": "delete", "ip": "10.0.0.5"}]}));
 }
+
+#[test]
+fn what_a_condition_no_longer_says_is_taken_back() {
+    let pod = pod(one("Always"), json!({}));
+    let created = Case::default().status(&pod, vec![]);
+    let mut later = pod.clone();
+    later.status = Some(created.clone());
+    let running = Case::default().status(&later, vec![container("a", Phase::Running, 0)]);
+    let patch = patch("u", &created, &running).expect("a patch");
+    let conditions = patch["status"]["conditions"].as_array().expect("conditions");
+    let ready = conditions.iter().find(|condition| condition["type"] == "Ready").expect("Ready");
+    assert_eq!((&ready["status"], &ready["reason"], &ready["message"]), (&json!("True"), &Value::Null, &Value::Null));
+    assert!(ready.as_object().is_some_and(|fields| fields.contains_key("reason")));
+}
