@@ -3,13 +3,14 @@
 //! A controller that looks again before its own writes have come back would repeat them. So a plan is over when every cache that a write belongs to has
 //! reached that write's revision.
 
-use crate::kind::Kind;
+use crate::kind::{Kind, Target};
 use crate::plan::{Action, Announce, DeleteOptions, Failure, PatchKind, Plan};
-use apiserver_client::{EventType, Informer, Recorder};
+use apiserver_client::{EventType, Informer, ObjectKey, Recorder};
 use futures::future::{BoxFuture, join_all};
 use http::Request;
 use http::header::CONTENT_TYPE;
 use kube::Client;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -68,13 +69,47 @@ fn said(error: &kube::Error) -> String {
 }
 
 type Reached = Arc<dyn Fn(u64) -> BoxFuture<'static, ()> + Send + Sync>;
+type Cached = Arc<dyn Fn(&ObjectKey) -> Option<Value> + Send + Sync>;
+
+/// What the executor knows of an informer.
+#[derive(Clone)]
+struct Cache {
+    reached: Reached,
+    cached: Cached,
+}
+
+/// Objects that upstream's roles let controllers patch. Of all others they may only `update` what they have read, so a merge patch is done here
+/// and the result put back under the revision that was read.
+fn may_patch(kind: &Kind, subresource: Option<&str>) -> bool {
+    matches!((&*kind.group, &*kind.plural, subresource), ("", "pods" | "nodes", _) | ("batch", "jobs", None) | ("", "services", Some("status")))
+}
+
+/// RFC 7386.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(members) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (name, value) in members {
+        if value.is_null() {
+            if let Value::Object(own) = target {
+                own.remove(name);
+            }
+        } else {
+            merge(&mut target[name.as_str()], value);
+        }
+    }
+}
 
 /// Carries out plans. Cheap to clone.
 #[derive(Clone)]
 pub struct Executor {
     client: Client,
     recorder: Recorder,
-    caches: Arc<Mutex<HashMap<Kind, Reached>>>,
+    caches: Arc<Mutex<HashMap<Kind, Cache>>>,
 }
 
 /// What was written, and its revision.
@@ -94,13 +129,15 @@ impl Executor {
     }
 
     /// From now on, plans that write `kind` wait for this informer, which must hold the whole kind.
-    pub fn wait_for<K: Send + Sync + 'static>(&self, kind: Kind, informer: &Informer<K>) {
+    pub fn wait_for<K: Serialize + Send + Sync + 'static>(&self, kind: Kind, informer: &Informer<K>) {
+        let store = informer.clone();
+        let cached: Cached = Arc::new(move |key| serde_json::to_value(&*store.get(&key.namespace, &key.name)?).ok());
         let informer = informer.clone();
         let reached: Reached = Arc::new(move |revision| {
             let informer = informer.clone();
             Box::pin(async move { informer.reached(revision).await })
         });
-        self.caches.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(kind, reached);
+        self.caches.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(kind, Cache { reached, cached });
     }
 
     pub async fn execute(&self, plan: Plan) -> Result<(), Error> {
@@ -135,6 +172,31 @@ impl Executor {
         failed.map_or(Ok(()), |(_, error)| Err(error))
     }
 
+    fn cache(&self, kind: &Kind) -> Option<Cache> {
+        self.caches.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(kind).cloned()
+    }
+
+    /// Puts back the object that was read last, with a merge patch done to it. Where the cache is behind and the patch does not insist on a revision,
+    /// it is read anew, once.
+    async fn update(&self, action: &Action, target: &Target, path: &str, patch: &Value) -> Result<Value, Error> {
+        if let Some(object) = self.cache(&target.kind).and_then(|cache| (cache.cached)(&target.key)) {
+            match self.put(action, target, path, patch, object).await {
+                Err(error) if error.is_conflict() && patch["metadata"]["resourceVersion"].is_null() => {}
+                done => return done,
+            }
+        }
+        let object = self.call(action, http::Method::GET, &target.path(), "application/json", &Value::Null).await?;
+        self.put(action, target, path, patch, object).await
+    }
+
+    async fn put(&self, action: &Action, target: &Target, path: &str, patch: &Value, mut object: Value) -> Result<Value, Error> {
+        // Objects of a list do not say what they are.
+        object["apiVersion"] = target.kind.api_version().into();
+        object["kind"] = (&*target.kind.kind).into();
+        merge(&mut object, patch);
+        self.call(action, http::Method::PUT, path, "application/json", &object).await
+    }
+
     async fn wait_until_seen(&self, written: Vec<(Kind, u64)>) -> Result<(), Error> {
         let mut newest: HashMap<Kind, u64> = HashMap::new();
         for (kind, revision) in written {
@@ -142,9 +204,8 @@ impl Executor {
             *entry = revision.max(*entry);
         }
         for (kind, revision) in newest {
-            let reached = self.caches.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&kind).cloned();
-            if let Some(reached) = reached
-                && tokio::time::timeout(OWN_WRITE_TIMEOUT, reached(revision)).await.is_err()
+            if let Some(cache) = self.cache(&kind)
+                && tokio::time::timeout(OWN_WRITE_TIMEOUT, (cache.reached)(revision)).await.is_err()
             {
                 return Err(Error::NotSeen(kind));
             }
@@ -214,7 +275,11 @@ impl Executor {
                 if let (Some(uid), PatchKind::Merge | PatchKind::Strategic) = (&target.uid, kind) {
                     patch.to_mut()["metadata"]["uid"] = uid.as_str().into();
                 }
-                let result = self.call(action, http::Method::PATCH, &path, content_type, &patch).await;
+                let result = if matches!(kind, PatchKind::Merge) && !may_patch(&target.kind, *subresource) {
+                    self.update(action, target, &path, &patch).await
+                } else {
+                    self.call(action, http::Method::PATCH, &path, content_type, &patch).await
+                };
                 gone_is_fine(result.map(|object| written(&target.kind, &object)))
             }
             Action::Delete { target, options, announce } => {

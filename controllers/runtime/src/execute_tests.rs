@@ -111,3 +111,19 @@ async fn adoption_is_refused_for_an_owner_that_is_being_deleted_or_replaced() {
         assert_eq!(executor.execute(Plan::act(target())).await.is_ok(), ok, "{meta}");
     }
 }
+
+#[tokio::test]
+async fn what_roles_allow_no_patch_of_is_read_and_put_back() {
+    const DEPLOYMENTS: crate::Kind = crate::Kind::of::<k8s_openapi::api::apps::v1::Deployment>();
+    let stored = json!({"metadata": {"name": "d", "resourceVersion": "7"}, "spec": {"replicas": 1}, "status": {"replicas": 1, "readyReplicas": 1}});
+    let server = Server::new(&[(200, stored), (200, json!({"metadata": {"resourceVersion": "8"}}))]);
+    let (executor, _) = server.executor();
+    let status = Action::status(DEPLOYMENTS.target("a", "d"), None, json!({"replicas": 2, "readyReplicas": null}));
+    executor.execute(Plan { status: Some(status), ..Plan::default() }).await.unwrap();
+    let asked = server.asked();
+    assert!(asked[0].starts_with("GET /apis/apps/v1/namespaces/a/deployments/d"), "{asked:?}");
+    let body = asked[1].strip_prefix("PUT /apis/apps/v1/namespaces/a/deployments/d/status ").unwrap();
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&body["kind"], &body["metadata"]["resourceVersion"]), (&json!("Deployment"), &json!("7")));
+    assert_eq!((&body["spec"], &body["status"]), (&json!({"replicas": 1}), &json!({"replicas": 2})));
+}

@@ -8,6 +8,7 @@ use apiserver_client::{Client, Event, Events, Informer, Informers, ObjectKey, Re
 use apiserver_component::{Clock, Tasks};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ impl Routes {
     }
 
     /// The controller reads this informer: its workers start when it is filled, and wait for their own writes in it.
-    pub fn reads<K: k8s_openapi::Resource + Send + Sync + 'static>(&mut self, informer: &Informer<K>) {
+    pub fn reads<K: k8s_openapi::Resource + Serialize + Send + Sync + 'static>(&mut self, informer: &Informer<K>) {
         self.executor.wait_for(Kind::of::<K>(), informer);
         let informer = informer.clone();
         self.filled.push(Box::new(move || {
@@ -88,7 +89,7 @@ impl Routes {
     /// Reads, and adds the keys that `keys` names for each change.
     pub fn watches<K, F>(&mut self, name: &'static str, informer: &Informer<K>, keys: F)
     where
-        K: k8s_openapi::Resource + Send + Sync + 'static,
+        K: k8s_openapi::Resource + Serialize + Send + Sync + 'static,
         F: Fn(&Event<K>) -> Vec<ObjectKey> + Send + Sync + 'static,
     {
         self.watches_with(name, informer, move |event, queue| keys(event).into_iter().for_each(|key| queue.add(key)));
@@ -97,7 +98,7 @@ impl Routes {
     /// Reads, and adds the key of each object that changes.
     pub fn watches_own<K>(&mut self, name: &'static str, informer: &Informer<K>)
     where
-        K: k8s_openapi::Resource + kube::Resource + Send + Sync + 'static,
+        K: k8s_openapi::Resource + kube::Resource + Serialize + Send + Sync + 'static,
     {
         self.watches(name, informer, |event| match event {
             Event::Added(object) | Event::Updated { new: object, .. } | Event::Deleted(object) => vec![ObjectKey::of(&**object)],
@@ -108,7 +109,7 @@ impl Routes {
     /// Reads, and lets `route` add keys, at once or later.
     pub fn watches_with<K, F>(&mut self, name: &'static str, informer: &Informer<K>, route: F)
     where
-        K: k8s_openapi::Resource + Send + Sync + 'static,
+        K: k8s_openapi::Resource + Serialize + Send + Sync + 'static,
         F: Fn(&Event<K>, &Queue<ObjectKey>) + Send + Sync + 'static,
     {
         self.reads(informer);
