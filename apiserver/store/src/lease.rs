@@ -6,6 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The longest that etcd grants.
+pub(crate) const LEASE_TTL_MAX: Duration = Duration::from_secs(9_000_000_000);
+
 /// What is known of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseInfo {
@@ -38,6 +41,8 @@ impl LeaseTable {
     }
 
     pub(crate) fn grant(&mut self, lease: Lease, ttl: Duration, now: Instant) {
+        // The writer grants no longer ones; what is loaded is bounded too, since no clock goes so far.
+        let ttl = ttl.min(LEASE_TTL_MAX);
         let deadline = now + ttl;
         if let Some(entry) = self.leases.get_mut(&lease) {
             self.deadlines.remove(&(entry.deadline, lease));

@@ -3,7 +3,7 @@
 //! metadata is field 1 of every object and resourceVersion is field 6 of ObjectMeta. Filling it in makes metadata longer, so the length
 //! before metadata is written anew. It neither parses nor checks the rest of the message.
 
-use crate::row::{Digits, Revision, itoa_buffer};
+use crate::row::{Revision, digits};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -78,7 +78,7 @@ impl Protobuf {
         if revision == self.revision {
             return self.bytes.clone();
         }
-        let skip = itoa_buffer(self.revision).text().len() + 2;
+        let skip = digits(self.revision).text().len() + 2;
         let parts = Parts {
             bytes: &self.bytes,
             metadata_start: self.metadata_start as usize,
@@ -102,9 +102,9 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn filled(&self, revision: Revision) -> Protobuf {
-        let digits: Digits = itoa_buffer(revision);
-        let digits = digits.text();
-        let field_len = digits.len() + 2;
+        let number = digits(revision);
+        let number = number.text();
+        let field_len = number.len() + 2;
         let length = varint(self.metadata_len + field_len);
         let length_at = self.metadata_start - varint_len(self.metadata_len + self.skip);
         let mut bytes = Vec::with_capacity(self.bytes.len() - self.skip + field_len + 1);
@@ -113,8 +113,8 @@ impl Parts<'_> {
         let metadata_start = bytes.len();
         bytes.extend_from_slice(&self.bytes[self.metadata_start..self.insert_at]);
         let insert_at = bytes.len();
-        bytes.extend_from_slice(&[RESOURCE_VERSION_TAG, digits.len() as u8]);
-        bytes.extend_from_slice(digits);
+        bytes.extend_from_slice(&[RESOURCE_VERSION_TAG, number.len() as u8]);
+        bytes.extend_from_slice(number);
         bytes.extend_from_slice(&self.bytes[self.insert_at + self.skip..]);
         Protobuf {
             bytes: Bytes::from(bytes.into_boxed_slice()),

@@ -81,9 +81,13 @@ impl Row {
 
     /// About what the row holds in memory, in bytes; what the limits count.
     pub fn weight(&self) -> u64 {
-        let facts = self.facts.labels.len() + self.facts.fields.len();
-        (self.bytes().len() + ROW_BYTES + facts * PAIR_BYTES + self.facts.owner_uids.len() * UID_BYTES) as u64
+        weight(self.bytes().len(), &self.facts)
     }
+}
+
+fn weight(value_bytes: usize, facts: &Facts) -> u64 {
+    let pairs = facts.labels.len() + facts.fields.len();
+    (value_bytes + ROW_BYTES + pairs * PAIR_BYTES + facts.owner_uids.len() * UID_BYTES) as u64
 }
 
 /// What a row costs beside its value, in bytes: itself, its key and its share of the map.
@@ -150,8 +154,8 @@ impl Encoded {
     /// What [`Encoded::json`] and [`Encoded::gap`] gave. None when the bytes do not hold that revision at the gap.
     pub(crate) fn from_parts(json: Bytes, gap: u32, schema: Generation, revision: Revision) -> Option<Self> {
         let rest = json.get(gap as usize..)?.strip_prefix(GAP_OPEN)?;
-        let digits = itoa_buffer(revision);
-        let rest = rest.strip_prefix(digits.text())?;
+        let number = digits(revision);
+        let rest = rest.strip_prefix(number.text())?;
         (rest.first() == Some(&GAP_CLOSE)).then_some(())?;
         Some(Self { json, gap, revision, schema, protobuf: ArcSwapOption::empty() })
     }
@@ -185,7 +189,7 @@ impl Encoded {
     /// The bytes before and after the gap.
     fn around(&self) -> (&[u8], &[u8]) {
         let gap = self.gap as usize;
-        let end = gap + GAP_OPEN.len() + itoa_buffer(self.revision).text().len() + 1;
+        let end = gap + GAP_OPEN.len() + digits(self.revision).text().len() + 1;
         (&self.json[..gap], &self.json[end..])
     }
 
@@ -231,12 +235,12 @@ impl Encoded {
 }
 
 fn filled(before: &[u8], after: &[u8], revision: Revision) -> Bytes {
-    let digits = itoa_buffer(revision);
-    let digits = digits.text();
-    let mut json = Vec::with_capacity(before.len() + GAP_OPEN.len() + digits.len() + 1 + after.len());
+    let number = digits(revision);
+    let number = number.text();
+    let mut json = Vec::with_capacity(before.len() + GAP_OPEN.len() + number.len() + 1 + after.len());
     json.extend_from_slice(before);
     json.extend_from_slice(GAP_OPEN);
-    json.extend_from_slice(digits);
+    json.extend_from_slice(number);
     json.push(GAP_CLOSE);
     json.extend_from_slice(after);
     Bytes::from(json)
@@ -251,7 +255,7 @@ pub(crate) struct Digits {
 /// u64::MAX has 20 digits.
 pub(crate) const DIGITS_MAX: usize = 20;
 
-pub(crate) fn itoa_buffer(revision: Revision) -> Digits {
+pub(crate) fn digits(revision: Revision) -> Digits {
     let mut digits = Digits { buffer: [b'0'; DIGITS_MAX], start: DIGITS_MAX };
     let mut rest = revision.0;
     loop {
@@ -290,6 +294,15 @@ impl Draft {
             Self::Object { json, .. } => json.len(),
             Self::Opaque(bytes) => bytes.len(),
         }
+    }
+
+    /// What the row that this becomes will weigh.
+    pub(crate) fn weight(&self, facts: &Facts, revision: Revision) -> u64 {
+        let gap_bytes = match self {
+            Self::Object { .. } => GAP_OPEN.len() + digits(revision).text().len() + 1,
+            Self::Opaque(_) => 0,
+        };
+        weight(self.len() + gap_bytes, facts)
     }
 
     /// Whether the offsets lie within the bytes.

@@ -172,7 +172,7 @@ impl<'a> Stage<'a> {
                     if lease.is_some() && !self.knows_lease(*lease) {
                         return Err(CommitError::NoLease { op: index, lease: *lease });
                     }
-                    grows += put_bytes(key, value, facts) as u64;
+                    grows += value.weight(facts, self.revision.next());
                     shrinks += self.map.get(key).map_or(0, |row| row.weight());
                 }
                 Op::Delete { key } => shrinks += self.map.get(key).map_or(0, |row| row.weight()),

@@ -367,3 +367,42 @@ impl Drop for Watch {
         self.shared.metrics.watches.dec();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With its share of the index and of an empty queue, an idle watch stays far below 4 KiB.
+    #[test]
+    fn an_idle_watch_is_small() {
+        assert!(size_of::<Watch>() + size_of::<Slot>() + size_of::<Range>() < 512);
+    }
+
+    #[test]
+    fn a_key_visits_only_the_watchers_of_its_ranges() {
+        let mut live = Live::default();
+        let slot = || {
+            let queue = Queue { changes: VecDeque::new(), after: Revision::ZERO, through: Revision::ZERO, ending: None, waker: None };
+            Arc::new(Slot(Mutex::new(queue)))
+        };
+        let ranges = [Range::one("/a/b"), Range::prefix("/a/"), Range::prefix("/b/"), Range::prefix(""), Range::From(Key::from("/a/c"))];
+        let slots: Vec<_> = ranges.iter().map(|_| slot()).collect();
+        for (range, slot) in ranges.iter().zip(&slots) {
+            live.add(range, slot.clone());
+        }
+        let visited = |live: &Live, key: &str| {
+            let mut indexes = Vec::new();
+            live.each(key.as_bytes(), |slot| indexes.extend(slots.iter().position(|other| Arc::ptr_eq(other, slot))));
+            indexes.sort_unstable();
+            indexes
+        };
+        assert_eq!(visited(&live, "/a/b"), [0, 1, 3]);
+        assert_eq!(visited(&live, "/a/bc"), [1, 3]);
+        assert_eq!(visited(&live, "/b/a"), [2, 3, 4]);
+        assert_eq!(visited(&live, "/"), [3]);
+        for (range, slot) in ranges.iter().zip(&slots) {
+            live.remove(range, slot);
+        }
+        assert!(live.ones.is_empty() && live.prefixes.is_empty() && live.prefix_lengths.is_empty() && live.spans.is_empty());
+    }
+}

@@ -12,7 +12,7 @@ use crate::engine::{AppendError, Batch, BatchId, EngineError, Epoch, Folding, He
 use crate::error::{CommitError, CompactError, Compacted, LeaseError};
 use crate::failpoint;
 use crate::history::Change;
-use crate::lease::{LeaseInfo, LeaseTable};
+use crate::lease::{LEASE_TTL_MAX, LeaseInfo, LeaseTable};
 use crate::row::{Lease, Revision};
 use crate::shared::Shared;
 use crate::snapshot::Published;
@@ -54,7 +54,6 @@ const SHARED_LEASE_KEYS_MAX: usize = 1_000;
 /// How much longer than asked a shared lease may live: a twentieth of its time, at most this.
 const SHARED_LEASE_EXTRA_MAX: Duration = Duration::from_secs(60);
 const SHARED_LEASE_EXTRA_DIVISOR: u32 = 20;
-pub(crate) const LEASE_TTL_MAX: Duration = Duration::from_secs(9_000_000_000);
 
 pub(crate) struct Writer<R, W> {
     shared: Arc<Shared>,
