@@ -117,7 +117,8 @@ fn rule_resources(rule: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
         let detail = "if '*/*' is present, must not specify other resources";
         errors.push(Error::invalid(at, value::shown(rule, "resources"), detail));
     }
-    if all.contains(&"*") && all.iter().any(|text| *text != "*" && !text.contains('/')) {
+    // The last of them decides, as upstream has it.
+    if all.contains(&"*") && all.iter().rfind(|text| !text.contains('/') && !text.is_empty()).is_some_and(|text| *text != "*") {
         let detail = "if '*' is present, must not specify other resources without subresources";
         errors.push(Error::invalid(at, value::shown(rule, "resources"), detail));
     }

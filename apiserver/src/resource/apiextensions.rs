@@ -3,7 +3,7 @@
 use super::rules::keep_all_but;
 use super::validation::{Errors, messages, metadata, required};
 use super::{Context, Object, Rules, rules};
-use apiserver_machinery::field::{Error, Path};
+use apiserver_machinery::field::{BadValue, Error, Path};
 use apiserver_machinery::names;
 use apiserver_machinery::tree::{Struct, Value};
 
@@ -126,7 +126,10 @@ fn versions(definition: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
         errors.push(Error::invalid(at, super::validation::value::shown(definition, "spec.versions"), "must contain unique version names"));
     }
     if all.is_empty() || all.iter().filter(|version| version.flag("storage")).count() != 1 {
-        let shown = super::validation::value::shown(definition, "spec.versions");
+        let shown = if all.is_empty() { BadValue::json("[]") } else { super::validation::value::shown(definition, "spec.versions") };
         errors.push(Error::invalid(at, shown, "must have exactly one version marked as storage version"));
+    }
+    if definition.list("status.storedVersions").is_empty() {
+        errors.push(Error::invalid(&Path::new("status.storedVersions"), BadValue::json("null"), "must have at least one stored version"));
     }
 }

@@ -22,7 +22,7 @@ fn validate(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>, err
     }
     let at = Path::new("spec");
     let Some(spec) = new.child("spec") else {
-        errors.push(Error::required(&at.child("maxReplicas"), "must be set and greater than 0"));
+        errors.push(Error::required(&at.child("maxReplicas"), ""));
         return;
     };
     let (min, max) = (spec.int("minReplicas"), spec.number("maxReplicas"));
@@ -30,19 +30,21 @@ fn validate(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>, err
         errors.push(Error::invalid(&at.child("minReplicas"), min.unwrap_or_default(), "must be greater than or equal to 0"));
     }
     match max {
-        0 => errors.push(Error::required(&at.child("maxReplicas"), "must be set and greater than 0")),
+        0 => errors.push(Error::required(&at.child("maxReplicas"), "")),
         max if max < 0 => errors.push(Error::invalid(&at.child("maxReplicas"), max, "must be greater than or equal to 1")),
         _ => {}
     }
     if min.is_some_and(|min| max < min) {
         errors.push(Error::invalid(&at.child("maxReplicas"), max, "must be greater than or equal to `minReplicas`"));
     }
-    if let Some(target) = spec.child("scaleTargetRef") {
+    {
+        let target = spec.child("scaleTargetRef");
+        let text = |field: &str| target.map_or("", |target| target.text(field));
         let kept = old.is_some_and(|old| {
-            old.text("spec.scaleTargetRef.apiVersion") == target.text("apiVersion")
-                && old.text("spec.scaleTargetRef.kind") == target.text("kind")
+            old.text("spec.scaleTargetRef.apiVersion") == text("apiVersion")
+                && old.text("spec.scaleTargetRef.kind") == text("kind")
         });
-        let core = kept || target.text("kind") == "ReplicationController";
+        let core = kept || text("kind") == "ReplicationController";
         reference(target, core, &at.child("scaleTargetRef"), errors);
     }
     for (index, metric) in spec.items("metrics").enumerate() {
@@ -62,13 +64,15 @@ fn validate(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>, err
 }
 
 /// What an autoscaler names; the core group needs no group in apiVersion.
-fn reference(target: Object<'_>, core: bool, at: &Path<'_>, errors: &mut Errors) {
+fn reference(target: Option<Object<'_>>, core: bool, at: &Path<'_>, errors: &mut Errors) {
+    let text = |field: &str| target.map_or("", |target| target.text(field));
     for field in ["kind", "name"] {
-        if required(target, field, at, "", errors) {
-            messages(names::path_segment(target.text(field)), target.text(field), &at.child(field), errors);
+        if text(field).is_empty() {
+            errors.push(Error::required(&at.child(field), ""));
         }
+        messages(names::path_segment(text(field)), text(field), &at.child(field), errors);
     }
-    let version = target.text("apiVersion");
+    let version = text("apiVersion");
     if version.matches('/').count() > 1 {
         errors.push(Error::invalid(&at.child("apiVersion"), version, format!("unexpected GroupVersion string: {version}")));
     } else if !core && !version.contains('/') {
@@ -114,10 +118,8 @@ fn metric_source(kind: &str, source: Object<'_>, at: &Path<'_>, errors: &mut Err
             }
         }
         _ => {
-            if kind == "object"
-                && let Some(described) = source.child("describedObject")
-            {
-                reference(described, true, &at.child("describedObject"), errors);
+            if kind == "object" {
+                reference(source.child("describedObject"), true, &at.child("describedObject"), errors);
             }
             let name = source.text("metric.name");
             if name.is_empty() {

@@ -32,6 +32,7 @@ const INDEXES_BYTES_MAX: usize = 64 << 10;
 /// A CronJob appends eleven characters to its name for each Job.
 const CRON_JOB_NAME_CHARACTERS_MAX: usize = 52;
 
+const MISMATCH: &str = "`selector` does not match template `labels`";
 const JOB_NAME: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
 const CONTROLLER_UID: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
 
@@ -104,7 +105,11 @@ fn validate_job(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>,
     }
     job_spec(spec, &at, errors);
     match spec.child("selector") {
-        None => errors.push(Error::required(&at.child("selector"), "")),
+        None => {
+            errors.push(Error::required(&at.child("selector"), ""));
+            let shown = spec.child("template").map_or(BadValue::json("null"), |template| value::shown(template, "metadata.labels"));
+            errors.push(Error::invalid(&at.child("template.metadata.labels"), shown, MISMATCH));
+        }
         Some(found) => {
             errors.extend(labels::validate_selector(found.schema, found.tree, &at.child("selector")));
             if let (Ok(found), Some(template)) =
@@ -112,8 +117,7 @@ fn validate_job(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>,
                 && !selector::matches(&found, template)
             {
                 let shown = value::shown(template, "metadata.labels");
-                let detail = "`selector` does not match template `labels`";
-                errors.push(Error::invalid(&at.child("template.metadata.labels"), shown, detail));
+                errors.push(Error::invalid(&at.child("template.metadata.labels"), shown, MISMATCH));
             }
         }
     }

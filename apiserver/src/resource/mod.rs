@@ -40,6 +40,8 @@ pub mod validation;
 mod volume;
 
 #[cfg(test)]
+mod refused;
+#[cfg(test)]
 mod tests;
 
 use crate::Error;

@@ -240,7 +240,7 @@ fn validate_policy(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'
 }
 
 fn policy_port(port: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
-    super::validation::one_of(port, "protocol", &["SCTP", "TCP", "UDP"], at, errors);
+    super::validation::one_of(port, "protocol", &["TCP", "UDP", "SCTP"], at, errors);
     let end = port.int("endPort");
     let fault = |detail: &str, errors: &mut Errors| {
         if let Some(end) = end {
@@ -344,12 +344,16 @@ fn validate_cidr(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>
         errors.push(Error::required(&at, "at least one CIDR required"));
         return;
     }
-    if cidrs.len() > 2 || cidrs.len() == 2 && cidrs[0].contains(':') == cidrs[1].contains(':') {
-        let detail = "may only hold up to 2 values, one for each IP family";
-        errors.push(Error::invalid(&at, value::shown(new, "spec.cidrs"), detail));
+    if cidrs.len() > 2 {
+        errors.push(Error::invalid(&at, value::shown(new, "spec"), "may only hold up to 2 values"));
         return;
     }
     for (index, cidr) in cidrs.iter().enumerate() {
         ip::canonical_network(cidr, &at.index(index), errors);
+    }
+    let families: Vec<bool> = cidrs.iter().filter_map(|cidr| cidr.parse::<ipnet::IpNet>().ok()).map(|net| net.addr().is_ipv4()).collect();
+    if families.len() == 2 && families[0] == families[1] {
+        let detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        errors.push(Error::invalid(&at, value::shown(new, "spec.cidrs"), detail));
     }
 }

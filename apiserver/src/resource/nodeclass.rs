@@ -1,8 +1,8 @@
 //! RuntimeClasses.
 
-use super::validation::{Errors, affinity, immutable, messages, metadata, required, resources};
+use super::validation::{Errors, affinity, fixed, messages, metadata, required, resources, value};
 use super::{Context, Object, Rules};
-use apiserver_machinery::field::Path;
+use apiserver_machinery::field::{Error, Path};
 use apiserver_machinery::{labels, names};
 
 pub static RULES: Rules = Rules { validate, create_on_update: true, unconditional_update: false, ..Rules::PLAIN };
@@ -11,7 +11,7 @@ fn validate(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>, err
     metadata::validate(new, old, context, errors);
     let at = Path::new("handler");
     if let Some(old) = old {
-        immutable(new, old, "handler", &at, errors);
+        fixed(new, old, "handler", &at, errors);
         return;
     }
     if required(new, "handler", &Path::NIL, "", errors) {
@@ -26,5 +26,12 @@ fn validate(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>, err
         let at = Path::new("scheduling");
         errors.extend(labels::validate(scheduling.pairs("nodeSelector"), &at.child("nodeSelector")));
         affinity::tolerations(scheduling, &at, errors);
+        let at = at.child("tolerations");
+        let same = |a: Object<'_>, b: Object<'_>| ["key", "operator", "value", "effect"].iter().all(|field| a.text(field) == b.text(field));
+        for (index, toleration) in scheduling.items("tolerations").enumerate() {
+            if scheduling.items("tolerations").take(index).any(|other| same(other, toleration)) {
+                errors.push(Error::duplicate(&at.index(index), value::of(toleration, &toleration.tree.clone().into())));
+            }
+        }
     }
 }

@@ -22,6 +22,19 @@ const SCOPES: [&str; 7] = [
 ];
 const POD_RESOURCES: [&str; 8] =
     ["cpu", "memory", "ephemeral-storage", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory", "requests.ephemeral-storage"];
+const STANDARD_QUOTAS: [&str; 11] = [
+    "requests.storage",
+    "limits.ephemeral-storage",
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "persistentvolumeclaims",
+    "configmaps",
+    "services.nodeports",
+    "services.loadbalancers",
+];
 
 fn validate_quota(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>, errors: &mut Errors) {
     metadata::validate(new, old, context, errors);
@@ -30,6 +43,9 @@ fn validate_quota(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_
         let at = Path::new(list);
         for (name, amount) in new.entries(list) {
             resources::resource_name(name, &at.key(name), errors);
+            if !name.contains('/') && !is_standard_quota(name) {
+                errors.push(Error::invalid(&at.key(name), name, "must be a standard resource for quota"));
+            }
             resources::amount(name, &resources::quantity(amount), &at.key(name), errors);
         }
     }
@@ -66,7 +82,7 @@ fn applies(scope: &str, resource: &str) -> bool {
 }
 
 fn is_standard_quota(resource: &str) -> bool {
-    !resource.contains('/')
+    POD_RESOURCES.contains(&resource) || STANDARD_QUOTAS.contains(&resource) || resources::is_huge_page(resource) || resource.starts_with("requests.hugepages-")
 }
 
 fn scopes(quota: Object<'_>, errors: &mut Errors) {

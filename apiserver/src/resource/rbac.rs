@@ -31,7 +31,7 @@ fn validate_role(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>
 }
 
 fn policy_rule(rule: Object<'_>, namespaced: bool, at: &Path<'_>, errors: &mut Errors) {
-    required(rule, "verbs", at, "verbs must contain at least one value", errors);
+    required(rule, "verbs", at, "", errors);
     if !rule.list("nonResourceURLs").is_empty() {
         let shown = || value::shown(rule, "nonResourceURLs");
         let at = at.child("nonResourceURLs");

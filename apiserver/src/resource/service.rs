@@ -4,7 +4,7 @@
 //! brought into one form and checked.
 
 use super::rules::{each, keep, raise_generation};
-use super::validation::{Errors, container, immutable, ip, messages, metadata, one_of, required, value};
+use super::validation::{Errors, container, fixed, immutable, ip, messages, metadata, one_of, required, value};
 use super::{Context, Object, Rules, Selectable, rules};
 use apiserver_machinery::Str;
 use apiserver_machinery::field::{BadValue, Error, Path};
@@ -648,7 +648,7 @@ fn validate_slice(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_
     slice_endpoints(new, old, family, errors);
     slice_ports(new, errors);
     if let Some(old) = old {
-        immutable(new, old, "addressType", &at, errors);
+        fixed(new, old, "addressType", &at, errors);
     }
 }
 
@@ -665,7 +665,7 @@ fn slice_endpoints(slice: Object<'_>, old: Option<Object<'_>>, family: &str, err
         let addresses = endpoint.list("addresses").len();
         let addresses_at = at.child("addresses");
         if addresses == 0 {
-            errors.push(Error::required(&addresses_at, "must contain at least 1 address"));
+            errors.push(Error::required(&addresses_at, ""));
         } else if addresses > SLICE_ADDRESSES_MAX {
             errors.push(Error::too_many(&addresses_at, addresses, SLICE_ADDRESSES_MAX));
         }
@@ -675,9 +675,12 @@ fn slice_endpoints(slice: Object<'_>, old: Option<Object<'_>>, family: &str, err
                 "IPv4" | "IPv6" => {
                     let parsed = ip::address(address, &at, errors);
                     match parsed {
-                        Some(IpAddr::V6(_)) if family == "IPv4" => errors.push(Error::invalid(&at, address, "must be an IPv4 address")),
-                        Some(IpAddr::V4(_)) if family == "IPv6" => errors.push(Error::invalid(&at, address, "must be an IPv6 address")),
-                        Some(parsed) => endpoint_address(parsed, &at, errors),
+                        Some(parsed) => {
+                            if parsed.is_ipv4() != (family == "IPv4") {
+                                errors.push(Error::invalid(&addresses_at, address, format!("must be an {family} address")));
+                            }
+                            endpoint_address(parsed, &at, errors);
+                        }
                         None => {}
                     }
                 }
@@ -734,9 +737,6 @@ fn slice_ports(slice: Object<'_>, errors: &mut Errors) {
         seen.push(name);
         if required(port, "protocol", &at, "", errors) {
             one_of(port, "protocol", &["SCTP", "TCP", "UDP"], &at, errors);
-        }
-        if let Some(number) = port.int("port") {
-            container::port_number(number, &at.child("port"), errors);
         }
         if let Some(protocol) = port.text_opt("appProtocol") {
             messages(names::qualified_name(protocol), protocol, &at.child("appProtocol"), errors);

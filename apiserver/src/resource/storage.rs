@@ -1,7 +1,7 @@
 //! The storage group.
 
 use super::rules::{keep_metadata, raise_generation};
-use super::validation::{Errors, immutable, messages, metadata, one_of, required, resources, selector, volume};
+use super::validation::{Errors, fixed, immutable, messages, metadata, one_of, required, resources, selector, volume};
 use super::{Context, Object, Rules, rules};
 use apiserver_machinery::field::{Error, Path};
 use apiserver_machinery::names;
@@ -28,7 +28,7 @@ fn validate_class(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_
     metadata::validate(new, old, context, errors);
     if let Some(old) = old {
         for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
-            immutable(new, old, field, &Path::new(field), errors);
+            fixed(new, old, field, &Path::new(field), errors);
         }
     }
     if required(new, "provisioner", &Path::NIL, "", errors) {
@@ -266,6 +266,6 @@ fn validate_attachment(new: Object<'_>, old: Option<Object<'_>>, context: &Conte
         }
     }
     if let Some(old) = old {
-        immutable(new, old, "spec", &at, errors);
+        fixed(new, old, "spec", &at, errors);
     }
 }

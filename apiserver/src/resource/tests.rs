@@ -1,12 +1,14 @@
 //! Manifests of `testdata/stored/` are created as the write path does it, and must become what Kubernetes makes of them.
 
 use super::catalog::Catalog;
-use super::{Context, Convert};
+use super::{Context, Convert, Resource};
 use crate::request::User;
 use apiserver_machinery::codec::Report;
+use apiserver_machinery::tree::Struct;
 use apiserver_machinery::{json, yaml};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const UID: &str = "00000000-0000-0000-0000-000000000000";
 const NOW: &str = "2026-01-01T00:00:00Z";
@@ -20,7 +22,7 @@ fn manifests() -> Vec<PathBuf> {
 }
 
 /// Who recorded the answers.
-fn admin() -> User {
+pub(super) fn admin() -> User {
     let credential = "X509SHA256=50bdca40aa4fb8ac01de9397ff021cce49b8efb5dccc2a97b167cb9aa04b5658";
     User {
         name: "admin".into(),
@@ -30,16 +32,20 @@ fn admin() -> User {
     }
 }
 
-/// What is stored of a manifest, without what differs from time to time.
-fn stored(catalog: &Catalog, manifest: &str) -> Result<Value, String> {
-    let field = |name: &str| manifest.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).unwrap_or_default();
-    let (api_version, kind) = (field("apiVersion:"), field("kind:"));
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let (resource, served) = catalog.kind(group, version, kind).ok_or("no such kind")?;
-    let (served, storage) = (&resource.versions[served], &resource.storage.shape);
+pub(super) fn now() -> jiff::Timestamp {
+    NOW.parse().unwrap()
+}
+
+/// What becomes of a manifest before it is validated, in the storage version; and which served version the manifest is of.
+pub(super) fn created(catalog: &Catalog, manifest: &str) -> Result<(Arc<Resource>, usize, Struct), String> {
+    let any = yaml::to_any(manifest.as_bytes(), &mut Report::ignore()).map_err(|error| error.to_string())?;
+    let field = |name: &str| any.as_map().and_then(|map| map.get(name)?.as_str()).unwrap_or_default();
+    let (group, version) = field("apiVersion").split_once('/').unwrap_or(("", field("apiVersion")));
+    let (resource, served) = catalog.kind(group, version, field("kind")).ok_or("no such kind")?;
+    let storage = &resource.storage.shape;
     let schema = &*storage.schema;
-    let mut tree = yaml::decode(&served.shape, manifest.as_bytes(), &mut Report::ignore()).map_err(|error| error.to_string())?;
-    if let Convert::Functions { to_storage, .. } = served.convert {
+    let mut tree = yaml::decode(&resource.versions[served].shape, manifest.as_bytes(), &mut Report::ignore()).map_err(|error| error.to_string())?;
+    if let Convert::Functions { to_storage, .. } = resource.versions[served].convert {
         tree = to_storage(&tree, storage).map_err(|error| error.to_string())?;
     }
     (resource.rules.defaults)(&mut tree, storage);
@@ -52,10 +58,19 @@ fn stored(catalog: &Catalog, manifest: &str) -> Result<Value, String> {
         tree.put(schema, "metadata.generation", 1_i64);
     }
     let user = admin();
-    let context = Context { user: &user, now: NOW.parse().unwrap(), schema, subresource: "", resource: &resource };
+    let context = Context { user: &user, now: now(), schema, subresource: "", resource };
     (resource.rules.create)(&mut tree, &context);
-    (resource.rules.defaults)(&mut tree, storage);
+    Ok((Arc::clone(resource), served, tree))
+}
+
+/// What is stored of a manifest, in its own version and without what differs from time to time.
+fn stored(catalog: &Catalog, manifest: &str) -> Result<Value, String> {
+    let (resource, served, mut tree) = created(catalog, manifest)?;
+    let served = &resource.versions[served];
     let mut errors = Vec::new();
+    let user = admin();
+    let schema = &*resource.storage.shape.schema;
+    let context = Context { user: &user, now: now(), schema, subresource: "", resource: &resource };
     (resource.rules.validate)(super::Object { schema, tree: &tree }, None, &context, &mut errors);
     if !errors.is_empty() {
         return Err(apiserver_machinery::field::aggregate(&errors));
@@ -67,8 +82,8 @@ fn stored(catalog: &Catalog, manifest: &str) -> Result<Value, String> {
     for field in ["uid", "creationTimestamp"] {
         tree.take(schema, &format!("metadata.{field}"));
     }
-    tree.put(schema, "apiVersion", api_version);
-    tree.put(schema, "kind", kind);
+    tree.put(schema, "apiVersion", super::table::api_version(&resource.group, &served.version));
+    tree.put(schema, "kind", resource.kind.as_str());
     let mut out = Vec::new();
     json::encode(schema, &tree, &mut out);
     serde_json::from_slice(&out).map_err(|error| error.to_string())

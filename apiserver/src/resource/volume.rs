@@ -160,7 +160,7 @@ fn source(spec: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
                     volume::no_backsteps(source.text("path"), &at.child("path"), errors);
                 }
                 if field == "local" && !spec.has("nodeAffinity") {
-                    let at = Path::new("metadata.annotations");
+                    let at = Path::new("spec.nodeAffinity");
                     errors.push(Error::required(&at, "Local volume requires node affinity"));
                 }
             }

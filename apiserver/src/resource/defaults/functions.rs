@@ -271,6 +271,14 @@ pub(super) fn service(service: &mut Struct, schema: &Schema) {
     }
 }
 
+/// Claims in a StatefulSet name their type, as they always did.
+pub(super) fn claim_templates(set: &mut Struct, schema: &Schema) {
+    each(set, schema, "spec.volumeClaimTemplates", |claim| {
+        claim.put(schema, "apiVersion", "v1");
+        claim.put(schema, "kind", "PersistentVolumeClaim");
+    });
+}
+
 /// A strategy that is not named is a rolling update with a partition of zero; a named one keeps what it lacks.
 pub(super) fn stateful_set_strategy(set: &mut Struct, schema: &Schema) {
     if lacks(set, schema, "spec.updateStrategy.type") {

@@ -97,6 +97,7 @@ pub(super) static TYPES: &[Type] = &[
     of("api.apps.v1.StatefulSet", &[
         text("spec.podManagementPolicy", "OrderedReady"),
         run(f::stateful_set_strategy),
+        run(f::claim_templates),
         empty("spec.persistentVolumeClaimRetentionPolicy"),
         text("spec.persistentVolumeClaimRetentionPolicy.whenDeleted", "Retain"),
         text("spec.persistentVolumeClaimRetentionPolicy.whenScaled", "Retain"),

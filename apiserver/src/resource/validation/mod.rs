@@ -14,7 +14,7 @@ pub mod value;
 pub mod volume;
 
 use super::Object;
-use apiserver_machinery::field::{Error, Path};
+use apiserver_machinery::field::{BadValue, Error, Path};
 
 /// Where the errors of one object are collected.
 pub type Errors = Vec<Error>;
@@ -51,6 +51,13 @@ pub fn not_negative(object: Object<'_>, field: &str, at: &Path<'_>, errors: &mut
 /// Every message of a syntax check as an `Invalid value` error.
 pub fn messages<M: Into<String>>(found: impl IntoIterator<Item = M>, value: &str, at: &Path<'_>, errors: &mut Errors) {
     errors.extend(found.into_iter().map(|message| Error::invalid(at, value, message)));
+}
+
+/// The same for fields that upstream's tags call immutable: the message shows no value.
+pub fn fixed(new: Object<'_>, old: Object<'_>, path: &str, at: &Path<'_>, errors: &mut Errors) {
+    if !super::rules::same(new, old, path) {
+        errors.push(Error::invalid(at, BadValue::json("null"), IMMUTABLE));
+    }
 }
 
 /// An object's field that may not change once it is there.

@@ -56,6 +56,20 @@ pub fn annotations(meta: Object<'_>, spec: Object<'_>, at: &Path<'_>, errors: &m
         if key == DELETION_COST && !(plain_number && value.parse::<i32>().is_ok()) {
             errors.push(Error::invalid(&at.key(key), value, "must be a 32bit integer"));
         }
+        if key == SECCOMP_POD || key.starts_with(SECCOMP_CONTAINER) {
+            seccomp_annotation(value, &at.child(key), errors);
+        }
+    }
+}
+
+const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+
+fn seccomp_annotation(profile: &str, at: &Path<'_>, errors: &mut Errors) {
+    match profile.strip_prefix("localhost/") {
+        Some(path) => volume::local_descending(path, at, errors),
+        None if matches!(profile, "runtime/default" | "docker/default" | "unconfined") => {}
+        None => errors.push(Error::invalid(at, profile, "must be a valid seccomp profile")),
     }
 }
 

@@ -12,12 +12,15 @@ pub fn label_selector(object: Object<'_>, field: &str, at: &Path<'_>, errors: &m
     }
 }
 
-/// A selector of a workload: there, not empty, well formed. Returns it if it can be matched against.
+/// A selector of a workload: there, not empty, well formed. Returns it if it can be matched against: an absent one matches nothing.
 pub fn workload_selector(spec: Object<'_>, at: &Path<'_>, kind: &str, errors: &mut Errors) -> Option<labels::Selector> {
     let at = at.child("selector");
     let Some(selector) = spec.child("selector") else {
-        errors.push(Error::required(&at, ""));
-        return None;
+        // A DaemonSet's is only missed when its template does not match it.
+        if kind != "daemonset" {
+            errors.push(Error::required(&at, ""));
+        }
+        return Some(labels::Selector::nothing());
     };
     errors.extend(labels::validate_selector(selector.schema, selector.tree, &at));
     if is_empty(selector) {
@@ -26,7 +29,11 @@ pub fn workload_selector(spec: Object<'_>, at: &Path<'_>, kind: &str, errors: &m
     match labels::Selector::of_label_selector(selector.schema, Some(selector.tree)) {
         Ok(selector) => Some(selector),
         Err(_) => {
-            errors.push(Error::invalid(&at, super::value::shown(spec, "selector"), "invalid label selector"));
+            // What upstream says of it depends on the kind.
+            let detail = if kind == "statefulset" { "" } else { "invalid label selector" };
+            if kind != "daemonset" {
+                errors.push(Error::invalid(&at, super::value::shown(spec, "selector"), detail));
+            }
             None
         }
     }

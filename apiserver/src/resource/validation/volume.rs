@@ -152,6 +152,7 @@ fn one_source(field: &str, source: Object<'_>, at: &Path<'_>, errors: &mut Error
         }
         "nfs" => nfs(source, at, errors),
         "iscsi" => iscsi(source, at, errors),
+        "fc" => fibre_channel(source, at, errors),
         "downwardAPI" => {
             mode(source, "defaultMode", at, errors);
             for file in source.items("items") {
@@ -224,6 +225,15 @@ pub fn nfs(source: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
     required(source, "path", at, "", errors);
     if !source.text("path").starts_with('/') {
         errors.push(Error::invalid(&at.child("path"), source.text("path"), "must be an absolute path"));
+    }
+}
+
+fn fibre_channel(source: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
+    let at = &at.child("targetWWNs");
+    match (source.list("targetWWNs").is_empty(), source.list("wwids").is_empty()) {
+        (true, true) => errors.push(Error::required(at, "must specify either targetWWNs or wwids, but not both")),
+        (false, false) => errors.push(Error::invalid(at, value::shown(source, "targetWWNs"), "targetWWNs and wwids can not be specified simultaneously")),
+        _ => {}
     }
 }
 
