@@ -4,10 +4,11 @@ use controllers_runtime::{Kind, Selector};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::{PodTemplateSpec, ReplicationController, ReplicationControllerCondition, ReplicationControllerStatus};
 use kube::Resource;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// A kind that keeps a number of Pods.
-pub(crate) trait Owner: Resource<DynamicType = ()> + k8s_openapi::Resource + DeserializeOwned + Send + Sync + 'static {
+pub(crate) trait Owner: Resource<DynamicType = ()> + k8s_openapi::Resource + Serialize + DeserializeOwned + Send + Sync + 'static {
     const OWNER: Kind;
     const CONTROLLER: &'static str;
     /// The component that Events name.

@@ -9,14 +9,11 @@ use controllers_runtime::{Action, Kind, Plan, Selector, owner};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::json;
 use std::sync::Arc;
 
 /// Pods that one look makes or deletes at most.
 const BURST_PODS: usize = 500;
 pub(super) const PODS: Kind = Kind::of::<Pod>();
-/// A name of 253 characters and the dash would be too long.
-const NAME_CHARACTERS_MAX: usize = 253;
 
 pub(super) fn plan<O: Owner>(observed: &Observed<O>, now: Timestamp) -> Plan {
     let set = &observed.set;
@@ -56,7 +53,7 @@ fn manage<O: Owner>(set: &O, mine: &[Arc<Pod>], related: &[Arc<Pod>], now: Times
     let wanted = usize::try_from(set.replicas()).unwrap_or(0);
     let about = O::OWNER.reference(set.meta());
     if mine.len() < wanted {
-        let pod = new_pod(set)?;
+        let pod = pod::from_template(&O::OWNER, set.meta(), set.template()?);
         let announce = Announce {
             about,
             success: Some(("SuccessfulCreate", "Created pod: ".into())),
@@ -80,24 +77,6 @@ fn manage<O: Owner>(set: &O, mine: &[Arc<Pod>], related: &[Arc<Pod>], now: Times
     };
     let surplus = (mine.len() - wanted).min(BURST_PODS);
     Some(Action::All(rank::first_to_delete(mine, related, now).iter().take(surplus).map(delete).collect()))
-}
-
-/// A Pod from the template of its owner.
-pub(super) fn new_pod<O: Owner>(set: &O) -> Option<serde_json::Value> {
-    let template = set.template()?;
-    let from = template.metadata.clone().unwrap_or_default();
-    let name = set.meta().name.clone().unwrap_or_default();
-    let prefix = if name.len() < NAME_CHARACTERS_MAX { format!("{name}-") } else { name };
-    let metadata = kube::core::ObjectMeta {
-        generate_name: Some(prefix),
-        namespace: set.meta().namespace.clone(),
-        labels: from.labels,
-        annotations: from.annotations,
-        finalizers: from.finalizers,
-        owner_references: Some(vec![owner::reference(&O::OWNER, set.meta())]),
-        ..Default::default()
-    };
-    Some(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template.spec}))
 }
 
 fn status_of<O: Owner>(set: &O, old: &ReplicaSetStatus, mine: &[Arc<Pod>], terminating: Option<usize>, failure: Option<&Failure>, now: Timestamp) -> ReplicaSetStatus {

@@ -126,16 +126,6 @@ fn a_pod_that_will_be_available_later_is_looked_at_then() {
 }
 
 #[test]
-fn a_pod_has_its_templates_metadata_and_its_owner() {
-    let pod: Pod = serde_json::from_value(plan::new_pod(&set(1, json!({}))).unwrap()).unwrap();
-    assert_eq!(pod.metadata.generate_name.as_deref(), Some("web-"));
-    assert_eq!(pod.metadata.labels.unwrap().len(), 2);
-    assert_eq!(pod.metadata.annotations.unwrap()["x"], "y");
-    let owner = &pod.metadata.owner_references.unwrap()[0];
-    assert_eq!((owner.kind.as_str(), owner.controller, owner.block_owner_deletion), ("ReplicaSet", Some(true), Some(true)));
-}
-
-#[test]
 fn a_replication_controller_is_kept_the_same_way_without_what_its_status_lacks() {
     let controller: ReplicationController = serde_json::from_value(json!({
         "metadata": {"namespace": "a", "name": "web", "uid": "rc", "generation": 1},
