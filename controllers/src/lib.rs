@@ -5,12 +5,17 @@
 
 mod clusterrole;
 mod config;
+mod cronjob;
+mod daemonset;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod endpointslicemirroring;
 mod garbage;
+mod hash;
+mod history;
 mod job;
 mod namespace;
 mod nodeipam;
@@ -24,8 +29,11 @@ mod rootca;
 mod routes;
 mod service;
 mod serviceaccount;
+mod share;
 mod slices;
 mod tainteviction;
+mod ttlafterfinished;
+mod volumeprotection;
 
 pub use config::{Config, Election};
 

@@ -2,9 +2,9 @@
 
 use crate::config::Config;
 use crate::{
-    clusterrole, deployment, endpoints, endpointslice, endpointslicemirroring, garbage, job,
-    namespace, nodeipam, nodelifecycle, podgc, quota, replicaset, rootca, serviceaccount,
-    tainteviction,
+    clusterrole, cronjob, daemonset, deployment, disruption, endpoints, endpointslice, endpointslicemirroring,
+    garbage, job, namespace, nodeipam, nodelifecycle, podgc, quota, replicaset, rootca,
+    serviceaccount, tainteviction, ttlafterfinished, volumeprotection,
 };
 use apiserver_client::{Client, Informers, Recorder};
 use apiserver_component::Tasks;
@@ -31,10 +31,16 @@ const ROWS: &[Row] = &[
     nodeipam::ROW,
     quota::ROW,
     clusterrole::ROW,
+    daemonset::ROW,
     endpoints::ROW,
     endpointslice::ROW,
     endpointslicemirroring::ROW,
     job::ROW,
+    cronjob::ROW,
+    ttlafterfinished::ROW,
+    disruption::ROW,
+    volumeprotection::CLAIM_ROW,
+    volumeprotection::VOLUME_ROW,
 ];
 
 /// What a controller is started with.

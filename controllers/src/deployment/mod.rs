@@ -10,6 +10,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use size::scaled;
+
 use crate::registry::{Row, Setup};
 use crate::routes::{adopters, owners};
 use apiserver_client::{Event, Index, Informer, ObjectKey};
