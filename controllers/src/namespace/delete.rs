@@ -58,8 +58,11 @@ pub(super) async fn sync(client: &Client, name: &str, now: Timestamp) -> Result<
     let found = empty(client, name, deleted_at, now).await?;
     let old = typed.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
     if let Some(conditions) = plan::conditions(&old, &found, now) {
-        let patch = json!({"metadata": {"resourceVersion": typed.metadata.resource_version}, "status": {"phase": "Terminating", "conditions": conditions}});
-        call(client, Method::PATCH, &format!("{path}/status"), Some(&patch)).await?;
+        // Upstream's role lets this controller update a namespace, not patch it; what was read is whole, so nothing is lost.
+        let mut latest = namespace;
+        latest["status"]["phase"] = "Terminating".into();
+        latest["status"]["conditions"] = json!(conditions);
+        call(client, Method::PUT, &format!("{path}/status"), Some(&latest)).await?;
     }
     let failures: Vec<String> = found.discovery_failures.iter().chain(&found.delete_failures).cloned().collect();
     if !failures.is_empty() {
@@ -250,8 +253,7 @@ async fn list(client: &Client, path: &str) -> Result<Vec<Item>, Error> {
 }
 
 async fn call(client: &Client, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
-    let content_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
     let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
-    let request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, content_type).body(body)?;
+    let request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, "application/json").body(body)?;
     Ok(client.request::<Value>(request).await?)
 }
