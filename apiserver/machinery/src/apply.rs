@@ -29,6 +29,7 @@ use compare::compare;
 use field_set::{reconciled, validate};
 use fields_v1::{Keyed, covers, touches};
 use managers::{Fields, Layout, Manager, Managers};
+use std::collections::HashMap;
 use std::sync::LazyLock;
 use view::{Typed, Types, View};
 
@@ -156,13 +157,15 @@ pub fn update(request: &Request<'_>, live: Option<&Struct>, new: &mut Struct) {
         return;
     }
     let entries = match updated(request, live, new, managers) {
-        Ok(managers) => layout.encode(&managers),
-        Err(_) => before.to_vec(),
+        Ok(Some(managers)) => layout.encode(&managers),
+        Ok(None) if sent == before => sent,
+        Ok(None) | Err(_) => before.to_vec(),
     };
     layout.set(new, entries);
 }
 
-/// The managers that an update starts from: those that the request sent back, if it did so properly, or those of the live object.
+/// The managers that an update starts from: those that the request sent back, if it did so properly, or those of the live object. What the
+/// request made up is parsed.
 fn managers_of_update(request: &Request<'_>, layout: &Layout, before: &[Value], sent: &[Value]) -> Managers {
     let live = || layout.decode(before).unwrap_or_default();
     if !request.subresource.is_empty() || sent == before {
@@ -181,14 +184,16 @@ fn managers_of_update(request: &Request<'_>, layout: &Layout, before: &[Value], 
     parsed.filter(|managers| !managers.list.is_empty()).unwrap_or_else(live)
 }
 
-fn updated(request: &Request<'_>, live: Option<&Struct>, new: &Struct, mut managers: Managers) -> Result<Managers, String> {
+/// The managers after a write; `None` where they are those of the live object still.
+fn updated(request: &Request<'_>, live: Option<&Struct>, new: &Struct, mut managers: Managers) -> Result<Option<Managers>, String> {
     let nothing = Struct::new(request.shape.root);
     let mut changes = Changes::new(request, live.unwrap_or(&nothing), new)?;
-    if changes.change.is_empty() && managers.list.iter().all(|manager| manager.api_version == request.api_version) {
-        return Ok(managers);
+    let made_up = |manager: &Manager| matches!(manager.fields, Fields::Set(_));
+    let at_home = |manager: &Manager| manager.api_version == request.api_version;
+    if changes.own.comparison.is_empty() && managers.list.iter().all(|manager| at_home(manager) && !made_up(manager)) {
+        return Ok(None);
     }
     let own = request.identity(Operation::Update);
-    let written = changes.change.set();
     let mut left = Managers::default();
     let mut keeps_all = false;
     for manager in managers.list.drain(..) {
@@ -196,16 +201,17 @@ fn updated(request: &Request<'_>, live: Option<&Struct>, new: &Struct, mut manag
         // A version that is gone takes its managers with it.
         let Some(changed) = changes.of_version(&manager.api_version)? else { continue };
         match changed.taken_from(manager, is_own)? {
-            Left::Same(manager) => left.put(manager),
+            Left::Same(manager) => left.list.push(manager),
             Left::Own(manager) => {
                 keeps_all = true;
-                left.put(manager);
+                left.list.push(manager);
             }
-            Left::Less(manager, set) if !set.is_empty() => left.put(Manager { fields: Fields::Set(set), ..manager }),
+            Left::Less(manager, set) if !set.is_empty() => left.list.push(Manager { fields: Fields::Set(set), ..manager }),
             // Another manager without fields is forgotten; the writer gets its fields back below.
             Left::Less(..) => {}
         }
     }
+    let written = changes.own.written;
     if !written.is_empty() {
         let time = Some(request.now.into());
         match left.get_mut(&own) {
@@ -219,7 +225,7 @@ fn updated(request: &Request<'_>, live: Option<&Struct>, new: &Struct, mut manag
         }
     }
     left.cap().map_err(|error| error.to_string())?;
-    Ok(left)
+    Ok(Some(left))
 }
 
 /// What a manager still owns after a write.
@@ -236,83 +242,75 @@ struct Changes<'a> {
     request: &'a Request<'a>,
     live: &'a Struct,
     new: &'a Struct,
-    change: Comparison,
-    converted: Vec<(String, Option<(Comparison, Shape)>)>,
+    own: Changed,
+    /// `None` for versions that are gone.
+    others: HashMap<String, Option<Changed>>,
 }
 
 /// What a write changes, in one version.
-struct Changed<'c> {
-    change: &'c Comparison,
-    types: Types<'c>,
-    kind: Kind,
+struct Changed {
+    shape: Shape,
+    comparison: Comparison,
+    /// What is added or modified.
+    written: Set,
+    written_keys: Keyed,
+    removed_keys: Keyed,
 }
 
 impl<'a> Changes<'a> {
     fn new(request: &'a Request<'a>, live: &'a Struct, new: &'a Struct) -> Result<Self, String> {
-        let kind = Kind::Struct(request.shape.root);
-        let change = compare(request.types(), View::Object(live), View::Object(new), Typed::of(&kind))?;
-        Ok(Self { request, live, new, change: owned(change.without(request.reset)), converted: Vec::new() })
+        let own = Changed::between(request.shape, live, new, request.reset)?;
+        Ok(Self { request, live, new, own, others: HashMap::new() })
     }
 
-    fn of_version(&mut self, version: &str) -> Result<Option<Changed<'_>>, String> {
-        let request = self.request;
-        if version == request.api_version {
-            return Ok(Some(Changed { change: &self.change, types: request.types(), kind: Kind::Struct(request.shape.root) }));
+    fn of_version(&mut self, version: &str) -> Result<Option<&Changed>, String> {
+        if version == self.request.api_version {
+            return Ok(Some(&self.own));
         }
-        let at = match self.converted.iter().position(|(own, _)| own == version) {
-            Some(at) => at,
-            None => {
-                self.converted.push((version.to_owned(), self.convert(version)?));
-                self.converted.len() - 1
-            }
-        };
-        let found = self.converted[at].1.as_ref();
-        Ok(found.map(|(change, shape)| Changed { change, types: Types::of(&shape.schema), kind: Kind::Struct(shape.root) }))
-    }
-
-    fn convert(&self, version: &str) -> Result<Option<(Comparison, Shape)>, String> {
-        let convert = |object: &Struct| (self.request.convert)(object, self.request.api_version, version);
-        let Some((live, new)) = convert(self.live)?.zip(convert(self.new)?) else { return Ok(None) };
-        let kind = Kind::Struct(live.shape.root);
-        let types = Types::of(&live.shape.schema);
-        let change = compare(types, View::Object(&live.object), View::Object(&new.object), Typed::of(&kind))?;
-        Ok(Some((owned(change.without(self.request.reset)), live.shape)))
+        if !self.others.contains_key(version) {
+            let convert = |object: &Struct| (self.request.convert)(object, self.request.api_version, version);
+            let both = convert(self.live)?.zip(convert(self.new)?);
+            let changed = both.map(|(live, new)| Changed::between(&live.shape, &live.object, &new.object, self.request.reset)).transpose()?;
+            self.others.insert(version.to_owned(), changed);
+        }
+        Ok(self.others.get(version).and_then(Option::as_ref))
     }
 }
 
-impl Changed<'_> {
+impl Changed {
+    /// Without the fields that a strategy resets, and those that nobody owns.
+    fn between(shape: &Shape, live: &Struct, new: &Struct, reset: &Set) -> Result<Self, String> {
+        let kind = Kind::Struct(shape.root);
+        let mut comparison = compare(Types::of(&shape.schema), View::Object(live), View::Object(new), Typed::of(&kind))?.without(reset);
+        for set in [&mut comparison.added, &mut comparison.modified, &mut comparison.removed] {
+            if !set.is_empty() {
+                *set = set.difference(&UNOWNED);
+            }
+        }
+        let written = comparison.set();
+        let (written_keys, removed_keys) = (Keyed::of(&written), Keyed::of(&comparison.removed));
+        Ok(Self { shape: shape.clone(), comparison, written, written_keys, removed_keys })
+    }
+
     /// Takes what was written or removed from a manager. Its text is parsed only if something of it is touched.
     fn taken_from(&self, manager: Manager, is_own: bool) -> Result<Left, String> {
-        let written = self.change.set();
         let set = match &manager.fields {
             Fields::Text(text) => {
-                let keyed = Keyed::of(&written);
-                let removed = touches(text, &Keyed::of(&self.change.removed));
-                if !removed && !touches(text, &keyed) {
+                let removed = touches(text, &self.removed_keys);
+                if !removed && !touches(text, &self.written_keys) {
                     return Ok(Left::Same(manager));
                 }
-                if !removed && is_own && covers(text, &keyed) {
+                if !removed && is_own && covers(text, &self.written_keys) {
                     return Ok(Left::Own(manager));
                 }
                 fields_v1::from_json(text).map_err(|error| error.to_string())?
             }
             Fields::Set(set) => set.clone(),
         };
-        let set = reconciled(self.types, &set, Typed::of(&self.kind)).unwrap_or(set);
-        let left = set.difference(&written).difference(&self.change.removed);
+        let kind = Kind::Struct(self.shape.root);
+        let set = reconciled(Types::of(&self.shape.schema), &set, Typed::of(&kind)).unwrap_or(set);
+        let left = set.difference(&self.written).difference(&self.comparison.removed);
         Ok(Left::Less(manager, left))
-    }
-}
-
-/// A comparison without the fields that nobody owns.
-fn owned(change: Comparison) -> Comparison {
-    if change.is_empty() {
-        return change;
-    }
-    Comparison {
-        added: change.added.difference(&UNOWNED),
-        modified: change.modified.difference(&UNOWNED),
-        removed: change.removed.difference(&UNOWNED),
     }
 }
 
@@ -356,7 +354,8 @@ pub fn apply(request: &Request<'_>, kind: &str, live: Option<&Struct>, patch: &V
     layout.take(&mut bare);
     if managers.list.is_empty() {
         let first = Request { manager: BEFORE_FIRST_APPLY, ..*request };
-        managers = updated(&first, None, &bare, managers).map_err(|error| internal(format!("failed to create manager for existing fields: {error}")))?;
+        let first = updated(&first, None, &bare, managers).map_err(|error| internal(format!("failed to create manager for existing fields: {error}")))?;
+        managers = first.unwrap_or_default();
     }
     let what = describe(patch, kind, request.api_version);
     if let Some(problems) = validate(request.types(), patch, Typed::of(&Kind::Struct(request.shape.root)), false) {

@@ -4,8 +4,11 @@
 
 use super::set::{Element, Set};
 use super::view::{Atom, Shown, Typed, Types, View, view_of};
-use crate::schema::{ListOf, StructType};
+use crate::schema::{ListMerge, ListOf, StructType};
 use crate::tree::{Struct, Value};
+
+/// Items of one list that are looked for among all others; lists in which more changed are sorted instead.
+const CHANGED_IN_PLACE_MAX: usize = 8;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
@@ -150,6 +153,12 @@ impl<'a> Compare<'a> {
     }
 
     fn child(&self, element: impl FnOnce() -> Element, (old, new): Pair<'a>, ty: Typed<'a>, below: &mut Comparison) -> Result<(), String> {
+        // Most values did not change, and comparing them whole is much faster than walking them.
+        if let (Some(View::Value(old)), Some(View::Value(new))) = (old, new)
+            && old == new
+        {
+            return Ok(());
+        }
         let mut change = Change::default();
         self.values(old, new, ty, &mut change)?;
         attach(element, change, below);
@@ -158,7 +167,7 @@ impl<'a> Compare<'a> {
 
     fn lists(&self, list: &'a ListOf, old: Option<View<'a>>, new: Option<View<'a>>, below: &mut Comparison) -> Result<(), String> {
         let (old, new) = (items(old), items(new));
-        if old.len() == new.len() && self.lists_agree(list, old, new)? {
+        if self.items_in_place(list, old, new, below)? {
             return Ok(());
         }
         let old = self.by_element(list, old)?;
@@ -177,20 +186,23 @@ impl<'a> Compare<'a> {
         Ok(())
     }
 
-    /// Whether two lists have the same items in the same places, unchanged.
-    fn lists_agree(&self, list: &'a ListOf, old: &'a [Value], new: &'a [Value]) -> Result<bool, String> {
-        let ty = Typed::of(&list.item);
-        for (old, new) in old.iter().zip(new) {
-            let (old, new) = (View::Value(old), View::Value(new));
-            if !self.types.same_item(list, old, new) {
-                return Ok(false);
-            }
-            let mut change = Change::default();
-            self.values(Some(old), Some(new), ty, &mut change)?;
-            if change.modified || !change.below.is_empty() {
-                return Ok(false);
-            }
+    /// Compares lists that have the same items in the same places, which most have. Returns whether they are such lists.
+    fn items_in_place(&self, list: &'a ListOf, old: &'a [Value], new: &'a [Value], below: &mut Comparison) -> Result<bool, String> {
+        let same = |a: &'a Value, b: &'a Value| self.types.same_item(list, View::Value(a), View::Value(b));
+        if list.merge == ListMerge::Set || old.len() != new.len() || !old.iter().zip(new).all(|(old, new)| old == new || same(old, new)) {
+            return Ok(false);
         }
+        let changed: Vec<usize> = (0..old.len()).filter(|at| old[*at] != new[*at]).collect();
+        // An item that is there twice is compared in another way.
+        let unique = |at: usize| (0..new.len()).all(|other| other == at || !(same(&new[at], &new[other]) || same(&new[at], &old[other])));
+        if changed.len() > CHANGED_IN_PLACE_MAX || !changed.iter().all(|at| unique(*at)) {
+            return Ok(false);
+        }
+        for at in changed {
+            let element = self.types.item(list, View::Value(&new[at])).map_err(|error| format!("element {at}: {error}"))?;
+            self.child(|| element, (Some(View::Value(&old[at])), Some(View::Value(&new[at]))), Typed::of(&list.item), below)?;
+        }
+        settle(below);
         Ok(true)
     }
 

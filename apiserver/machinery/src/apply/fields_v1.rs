@@ -4,7 +4,7 @@
 //! the text, without making a set of it. They compare keys as bytes, which is sound because every text that is stored was written here, or by
 //! upstream, which writes the same bytes.
 
-use super::set::{Element, Entry, Set, key_of_map};
+use super::set::{Element, Set, key_of_map};
 use crate::codec::DEPTH_MAX;
 use crate::json;
 use crate::tree::Value;
@@ -215,49 +215,54 @@ fn unescaped(text: &[u8]) -> Result<Cow<'_, str>, Malformed> {
 }
 
 /// A set whose elements are at hand as they stand in a text.
-pub(super) struct Keyed<'s> {
-    entries: Vec<KeyedEntry<'s>>,
+pub(super) struct Keyed {
+    entries: Vec<KeyedEntry>,
 }
 
-struct KeyedEntry<'s> {
+struct KeyedEntry {
     key: Vec<u8>,
-    entry: &'s Entry,
-    below: Keyed<'s>,
+    member: bool,
+    below: Keyed,
 }
 
-impl<'s> Keyed<'s> {
-    pub fn of(set: &'s Set) -> Self {
+impl Keyed {
+    pub fn of(set: &Set) -> Self {
         let entries = set.entries().iter().map(|entry| {
             let mut key = Vec::with_capacity(24);
             write_key(&element_text(&entry.element), &mut key);
-            KeyedEntry { key, entry, below: Keyed::of(&entry.below) }
+            // Without its quotes.
+            key.pop();
+            key.remove(0);
+            KeyedEntry { key, member: entry.member, below: Keyed::of(&entry.below) }
         });
-        Self { entries: entries.collect() }
+        let mut entries: Vec<_> = entries.collect();
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Self { entries }
     }
 
-    fn find(&self, key: &[u8]) -> Option<&KeyedEntry<'s>> {
-        self.entries.iter().find(|entry| entry.key.len() == key.len() + 2 && &entry.key[1..=key.len()] == key)
+    fn find(&self, key: &[u8]) -> Option<&KeyedEntry> {
+        self.entries.binary_search_by(|entry| entry.key.as_slice().cmp(key)).ok().map(|at| &self.entries[at])
     }
 
     fn members(&self) -> usize {
-        self.entries.iter().map(|entry| usize::from(entry.entry.member) + entry.below.members()).sum()
+        self.entries.iter().map(|entry| usize::from(entry.member) + entry.below.members()).sum()
     }
 }
 
 /// Whether a text has a path of the set, or anything below one. A malformed text is touched, so that someone looks closer.
-pub(super) fn touches(text: &[u8], set: &Keyed<'_>) -> bool {
+pub(super) fn touches(text: &[u8], set: &Keyed) -> bool {
     let mut reader = Reader { bytes: text, at: 0 };
-    reader.touches(set, 0).unwrap_or(true)
+    !set.entries.is_empty() && reader.touches(set, 0).unwrap_or(true)
 }
 
 /// Whether a text has all paths of the set.
-pub(super) fn covers(text: &[u8], set: &Keyed<'_>) -> bool {
+pub(super) fn covers(text: &[u8], set: &Keyed) -> bool {
     let mut reader = Reader { bytes: text, at: 0 };
     reader.covered(set, 0).is_ok_and(|(covered, _)| covered == set.members())
 }
 
 impl Reader<'_> {
-    fn touches(&mut self, set: &Keyed<'_>, depth: usize) -> Result<bool, Malformed> {
+    fn touches(&mut self, set: &Keyed, depth: usize) -> Result<bool, Malformed> {
         if depth > DEPTH_MAX {
             return Err(Malformed("exceeded max depth"));
         }
@@ -271,7 +276,7 @@ impl Reader<'_> {
             self.expect(b':')?;
             self.space();
             match set.find(key) {
-                Some(found) if found.entry.member => return Ok(true),
+                Some(found) if found.member => return Ok(true),
                 Some(found) => {
                     if self.touches(&found.below, depth + 1)? {
                         return Ok(true);
@@ -287,7 +292,7 @@ impl Reader<'_> {
     }
 
     /// How many members of the set the text has, and whether the object is a member itself.
-    fn covered(&mut self, set: &Keyed<'_>, depth: usize) -> Result<(usize, bool), Malformed> {
+    fn covered(&mut self, set: &Keyed, depth: usize) -> Result<(usize, bool), Malformed> {
         if depth > DEPTH_MAX {
             return Err(Malformed("exceeded max depth"));
         }
@@ -304,7 +309,7 @@ impl Reader<'_> {
             match set.find(key) {
                 Some(found) => {
                     let (below, own) = self.covered(&found.below, depth + 1)?;
-                    covered += below + usize::from(own && found.entry.member);
+                    covered += below + usize::from(own && found.member);
                 }
                 None => {
                     member |= key == b".";

@@ -5,6 +5,8 @@ use super::set::Set;
 use crate::Str;
 use crate::schema::{Kind, Schema, Shape, TypeId};
 use crate::tree::{Struct, Value};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// Entries that updates made; when there are more, the oldest become one.
@@ -12,7 +14,7 @@ pub const UPDATE_MANAGERS_MAX: usize = 10;
 const OLDEST: &str = "ancient-changes";
 const FIELDS_TYPE: &str = "FieldsV1";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     Apply,
     Update,
@@ -28,7 +30,7 @@ impl Operation {
 }
 
 /// Who owns fields. What one manager applied is one entry, whatever the version; its updates are one for each version.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
     pub manager: Str,
     pub operation: Operation,
@@ -153,6 +155,7 @@ impl Layout {
     /// The managers of a list; the error is why the list says nothing. Of two entries of one manager the last counts.
     pub fn decode(&self, entries: &[Value]) -> Result<Managers, String> {
         let mut managers = Managers::default();
+        let mut places: HashMap<Identity, usize> = HashMap::with_capacity(entries.len());
         for (at, entry) in entries.iter().enumerate() {
             let Some(entry) = entry.as_struct() else { continue };
             let operation = match self.text(entry, OPERATION) {
@@ -180,7 +183,14 @@ impl Layout {
                 _ => Arc::from(&b"{}"[..]),
             };
             let time = entry.get(self.numbers[TIME]).and_then(Value::as_str).map(Str::from);
-            managers.put(Manager { identity, api_version: api_version.into(), time, fields: Fields::Text(fields) });
+            let manager = Manager { identity: identity.clone(), api_version: api_version.into(), time, fields: Fields::Text(fields) };
+            match places.entry(identity) {
+                Entry::Occupied(place) => managers.list[*place.get()] = manager,
+                Entry::Vacant(place) => {
+                    place.insert(managers.list.len());
+                    managers.list.push(manager);
+                }
+            }
         }
         Ok(managers)
     }

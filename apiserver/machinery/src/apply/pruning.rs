@@ -15,6 +15,7 @@ use crate::codec::Report;
 use crate::json;
 use crate::schema::{Kind, Shape};
 use crate::tree::{Struct, Value};
+use std::collections::HashMap;
 
 pub(super) struct Merger<'a> {
     pub request: &'a Request<'a>,
@@ -124,7 +125,7 @@ impl Merger<'_> {
             if let Some(set) = reconciled(live.types(), &set, Typed::of(&live.kind())) {
                 manager.fields = Fields::Set(set);
             }
-            kept.put(manager);
+            kept.list.push(manager);
         }
         Ok(kept)
     }
@@ -170,20 +171,20 @@ impl Merger<'_> {
 
     /// Takes changed and removed fields from all other managers; without force, taking one is a conflict.
     fn take_from_others(&self, live: &Versioned, new: &Versioned, managers: &mut Managers, own: &Identity, force: bool) -> Result<(), Failure> {
-        let mut changes: Vec<(Str, Option<Comparison>)> = Vec::new();
+        let mut changes: HashMap<Str, Option<Comparison>> = HashMap::new();
         let mut conflicts: Vec<(Identity, Set)> = Vec::new();
         let mut left = Managers::default();
         for mut manager in std::mem::take(&mut managers.list) {
             if manager.identity == *own {
-                left.put(manager);
+                left.list.push(manager);
                 continue;
             }
-            if !changes.iter().any(|(version, _)| *version == manager.api_version) {
+            if !changes.contains_key(&manager.api_version) {
                 let both = self.convert(live, &manager.api_version)?.zip(self.convert(new, &manager.api_version)?);
                 let change = both.map(|(live, new)| live.compare(&new)).transpose().map_err(|error| format!("failed to compare objects: {error}"))?;
-                changes.push((manager.api_version.clone(), change.map(|change| change.without(self.request.reset))));
+                changes.insert(manager.api_version.clone(), change.map(|change| change.without(self.request.reset)));
             }
-            let change = changes.iter().find(|(version, _)| *version == manager.api_version).and_then(|(_, change)| change.as_ref());
+            let change = changes.get(&manager.api_version).and_then(Option::as_ref);
             let Some(change) = change else { continue };
             let set = set_of(&manager)?;
             let taken = set.intersection(&change.set());
@@ -191,7 +192,7 @@ impl Merger<'_> {
             if !taken.is_empty() {
                 conflicts.push((manager.identity.clone(), taken));
             }
-            left.put(manager);
+            left.list.push(manager);
         }
         if !force && !conflicts.is_empty() {
             conflicts.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -9,7 +9,7 @@ use crate::Str;
 use crate::schema::{Field, Kind, PatchStrategy, Schema};
 use crate::text::{go_value, quote};
 use crate::tree::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -195,7 +195,8 @@ fn retain_keys(original: &mut Map, patch: &mut Map) -> Result<(), Error> {
     let Some(keys) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
     let bad = || Error::BadRequest(BAD_RETAIN_KEYS.to_owned());
     let Value::List(keys) = keys else { return Err(bad()) };
-    let kept = |key: &str| keys.iter().any(|kept| kept.as_str() == Some(key));
+    let keys: HashSet<&str> = keys.iter().filter_map(Value::as_str).collect();
+    let kept = |key: &str| keys.contains(key);
     for (key, value) in patch.iter() {
         let directive = key.starts_with(DELETE_FROM_LIST) || key.starts_with(ELEMENT_ORDER);
         if *value != Value::Null && !directive && !kept(key) {
@@ -210,6 +211,7 @@ fn retain_keys(original: &mut Map, patch: &mut Map) -> Result<(), Error> {
 fn special_elements(mut original: Vec<Value>, patch: Vec<Value>, merge_key: &str) -> Result<(Vec<Value>, Vec<Value>), Error> {
     let mut plain = Vec::with_capacity(patch.len());
     let mut replace = false;
+    let mut deleted = Places::default();
     for value in patch {
         let Some(map) = value.as_map() else { continue };
         let Some(directive) = map.get(DIRECTIVE) else {
@@ -219,13 +221,14 @@ fn special_elements(mut original: Vec<Value>, patch: Vec<Value>, merge_key: &str
         match directive.as_str() {
             Some("delete") => {
                 let key = map.get(merge_key).ok_or_else(|| no_merge_key(map, merge_key))?;
-                original.retain(|item| item.as_map().and_then(|item| item.get(merge_key)) != Some(key));
+                deleted.insert(key, 0);
             }
             Some("replace") => replace = true,
             Some("merge") => return Err(Error::Internal("merging lists cannot yet be specified in the patch".to_owned())),
             _ => return Err(Error::Internal(format!("unknown patch type: {} in map: {}", go_value(directive), go_value(&value)))),
         }
     }
+    original.retain(|item| key_of(item, merge_key).and_then(|key| deleted.place(key)).is_none());
     Ok(if replace { (plain, Vec::new()) } else { (original, plain) })
 }
 
