@@ -31,6 +31,7 @@ mod service;
 mod serviceaccount;
 mod share;
 mod slices;
+mod statefulset;
 mod tainteviction;
 mod ttlafterfinished;
 mod volumeprotection;

@@ -2,9 +2,10 @@
 
 use crate::config::Config;
 use crate::{
-    clusterrole, cronjob, daemonset, deployment, disruption, endpoints, endpointslice, endpointslicemirroring,
-    garbage, job, namespace, nodeipam, nodelifecycle, podgc, quota, replicaset, rootca,
-    serviceaccount, tainteviction, ttlafterfinished, volumeprotection,
+    clusterrole, cronjob, daemonset, deployment, disruption, endpoints, endpointslice,
+    endpointslicemirroring, garbage, job, namespace, nodeipam, nodelifecycle, podgc, quota,
+    replicaset, rootca, serviceaccount, statefulset, tainteviction, ttlafterfinished,
+    volumeprotection,
 };
 use apiserver_client::{Client, Informers, Recorder};
 use apiserver_component::Tasks;
@@ -41,6 +42,7 @@ const ROWS: &[Row] = &[
     disruption::ROW,
     volumeprotection::CLAIM_ROW,
     volumeprotection::VOLUME_ROW,
+    statefulset::ROW,
 ];
 
 /// What a controller is started with.
