@@ -94,6 +94,93 @@ fn scenarios_go_as_upstreams_do() {
     assert!(wrong.is_empty(), "{} of {steps_run} differ:\n{}", wrong.len(), first.join("\n"));
 }
 
+/// Asked of upstream's libraries: the schemas of a custom resource's two versions, which name its fields differently, and then a scenario a
+/// line, whose steps speak either.
+const VERSIONS: &str = include_str!("../../testdata/apply-versions.jsonl");
+
+/// As the generator of the scenarios converts.
+fn to_version(mut object: serde_json::Value, version: &str) -> serde_json::Value {
+    if object["apiVersion"] == version {
+        return object;
+    }
+    object["apiVersion"] = version.into();
+    let Some(spec) = object.get_mut("spec").and_then(serde_json::Value::as_object_mut) else { return object };
+    let names = [("size", "replicas"), ("items", "entries")];
+    let newer = version == "example.com/v2";
+    for (old, new) in names {
+        let (from, to) = if newer { (old, new) } else { (new, old) };
+        if let Some(value) = spec.remove(from) {
+            spec.insert(to.to_owned(), value);
+        }
+    }
+    if newer {
+        if let Some(flat) = spec.remove("flat") {
+            spec.insert("deep".to_owned(), serde_json::json!({ "flat": flat }));
+        }
+    } else if let Some(flat) = spec.remove("deep").and_then(|deep| deep.get("flat").cloned()) {
+        spec.insert("flat".to_owned(), flat);
+    }
+    object
+}
+
+#[test]
+fn managers_may_speak_other_versions_than_the_request() {
+    let mut lines = VERSIONS.lines();
+    let schemas: serde_json::Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+    let shape = |version: &str| crate::custom::shape(Some(&schemas[version]), false).unwrap();
+    let shapes = HashMap::from([("example.com/v1", shape("v1")), ("example.com/v2", shape("v2"))]);
+    let decode = |version: &str, json: &serde_json::Value| json::decode(&shapes[version], json.to_string().as_bytes(), &mut Report::new()).unwrap();
+    let shown = |version: &str, object: &Struct| -> serde_json::Value {
+        let mut out = Vec::new();
+        json::encode(&shapes[version].schema, object, &mut out);
+        serde_json::from_slice(&out).unwrap()
+    };
+    let convert = |object: &Struct, from: &str, to: &str| {
+        let Some(shape) = shapes.get(to) else { return Ok(None) };
+        Ok(Some(Converted { shape: shape.clone(), object: decode(to, &to_version(shown(from, object), to)) }))
+    };
+    let (reset, reset_of_status) = (Set::of_fields(&["status"]), Set::of_fields(&["spec"]));
+    let mut wrong = Vec::new();
+    for (number, line) in lines.enumerate() {
+        let steps: Vec<serde_json::Value> = serde_json::from_str(line).unwrap();
+        let mut live: Option<serde_json::Value> = None;
+        for (at, step) in steps.iter().enumerate() {
+            let (op, manager, input) = (step["op"].as_str().unwrap(), step["manager"].as_str().unwrap(), &step["input"]);
+            let version = format!("example.com/{}", step["version"].as_str().unwrap());
+            let now = format!("2020-01-01T00:00:{at:02}Z");
+            let (subresource, reset) = if op == "status" { ("status", &reset_of_status) } else { ("", &reset) };
+            let request = Request { shape: &shapes[&*version], api_version: &version, manager, subresource, now: &now, reset, convert: &convert };
+            let before = live.take().map(|live| decode(&version, &to_version(live, &version)));
+            let got = if op == "apply" {
+                let patch = json::to_any(input.to_string().as_bytes()).unwrap();
+                apply(&request, "Thing", before.as_ref(), &patch, step["force"] == true)
+            } else {
+                let mut new = decode(&version, input);
+                update(&request, before.as_ref(), &mut new);
+                Ok(new)
+            };
+            let got = got.map(|object| shown(&version, &object)).map_err(|error| error.to_string());
+            let expect = match step.get("object") {
+                Some(object) => Ok(shown(&version, &decode(&version, object))),
+                None => Err(step["error"].as_str().unwrap_or_default().to_owned()),
+            };
+            if got != expect {
+                wrong.push(format!("{number}/{at} {op} by {manager:?} in {version} of {input}\n{}", difference(&expect, &got)));
+            }
+            live = match step.get("object") {
+                Some(object) => {
+                    let mut object = object.clone();
+                    object["metadata"]["uid"] = "u".into();
+                    Some(object)
+                }
+                None => before.map(|before| shown(&version, &before)),
+            };
+        }
+    }
+    let first: Vec<_> = wrong.iter().take(5).cloned().collect();
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), first.join("\n"));
+}
+
 fn difference(expect: &Result<serde_json::Value, String>, got: &Result<serde_json::Value, String>) -> String {
     let (Ok(expect), Ok(got)) = (expect, got) else { return format!("  expected {expect:?}\n  got      {got:?}") };
     let mut lines = Vec::new();
@@ -187,4 +274,34 @@ fn a_write_that_changes_only_times_changes_nothing() {
     assert!(keep_times(&shape, &live, &mut back));
     assert_eq!(back, live);
     assert!(!keep_times(&shape, &live, &mut there));
+}
+
+/// Asked of upstream's libraries: managedFields of a Deployment, of its Scale, of the Scale after a write, and of the Deployment after it.
+const SCALES: &str = include_str!("../../testdata/apply-scale.tsv");
+
+#[test]
+fn owners_of_replicas_go_to_the_scale_and_back_as_upstreams_do() {
+    let (parent_shape, scale_shape) = (deployment(), builtin::shape("autoscaling", "v1", "Scale").unwrap());
+    let replicas = [("apps/v1", Some("spec.replicas")), ("apps/v1beta1", Some("spec.the.replicas")), ("apps/v1beta2", None)];
+    let replicas = replicas.map(|(api_version, path)| scale::Replicas { api_version, path });
+    let with = |shape: &Shape, entries: &str| {
+        let object = format!(r#"{{"metadata":{{"managedFields":{entries}}}}}"#);
+        json::decode(shape, object.as_bytes(), &mut Report::new()).unwrap()
+    };
+    // Entries that sort the same are in no order upstream.
+    let entries = |shape: &Shape, object: &Struct| {
+        let layout = Layout::of(shape).unwrap();
+        let mut entries: Vec<String> = layout.get(object).iter().map(|entry| format!("{entry:?}")).collect();
+        entries.sort();
+        entries
+    };
+    for line in SCALES.lines() {
+        let [before, to, scale, after] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let mut parent = with(&parent_shape, before);
+        let mut got = Struct::new(scale_shape.root);
+        scale::to_scale((&parent_shape, &parent), (&scale_shape, &mut got), &replicas);
+        assert_eq!(entries(&scale_shape, &got), entries(&scale_shape, &with(&scale_shape, to)), "{line}");
+        scale::from_scale((&scale_shape, &with(&scale_shape, scale)), (&parent_shape, &mut parent), "apps/v1", &replicas);
+        assert_eq!(entries(&parent_shape, &parent), entries(&parent_shape, &with(&parent_shape, after)), "{line}");
+    }
 }
