@@ -1,7 +1,7 @@
 //! What the API server reads of a CustomResourceDefinition. Off the request path, so serde does it.
 
 use apiserver_store::Row;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -118,9 +118,16 @@ pub struct SelectableField {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
+    #[serde(deserialize_with = "null_is_empty")]
     pub conditions: Vec<Condition>,
     pub accepted_names: Names,
+    #[serde(deserialize_with = "null_is_empty")]
     pub stored_versions: Vec<String>,
+}
+
+/// Go writes a list that it never made as null.
+fn null_is_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

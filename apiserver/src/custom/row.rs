@@ -32,7 +32,10 @@ fn apply_defaults(object: &mut Struct, shape: &Shape) {
 
 fn validate_object(object: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>, errors: &mut Vec<field::Error>) {
     validation::metadata::validate(object, old, context, errors);
-    validate::openapi(object.schema, object.tree, errors);
+    match old {
+        None => validate::openapi(object.schema, object.tree, errors),
+        Some(old) => validate::openapi_update(object.schema, object.tree, old.tree, errors),
+    }
 }
 
 /// Tells editions of a definition apart: what is served and stored depends on all of its spec.

@@ -1,6 +1,7 @@
 //! The whole API server in one process: requests go through every stage, over the memory engine.
 
 mod answers;
+mod customs;
 mod lists;
 mod objects;
 mod watches;
