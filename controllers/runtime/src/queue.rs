@@ -7,6 +7,9 @@
 //! ```
 //! It holds at most one entry per key, so it is bounded by the number of objects.
 
+mod metrics;
+
+use metrics::Metrics;
 use rand::RngExt;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -32,12 +35,13 @@ impl<K> Clone for Queue<K> {
 struct Inner<K> {
     state: Mutex<State<K>>,
     changed: Notify,
+    metrics: Option<Metrics>,
 }
 
 struct State<K> {
     ready: VecDeque<K>,
     /// In `ready`, or to go there when done.
-    dirty: HashSet<K>,
+    dirty: HashMap<K, Instant>,
     working: HashSet<K>,
     due: HashMap<K, Instant>,
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -50,7 +54,7 @@ impl<K> Default for State<K> {
     fn default() -> Self {
         Self {
             ready: VecDeque::new(),
-            dirty: HashSet::new(),
+            dirty: HashMap::new(),
             working: HashSet::new(),
             due: HashMap::new(),
             timers: BinaryHeap::new(),
@@ -62,10 +66,16 @@ impl<K> Default for State<K> {
 }
 
 impl<K: Clone + Eq + Hash> State<K> {
-    fn add(&mut self, key: K) {
-        if self.dirty.insert(key.clone()) && !self.working.contains(&key) {
+    /// Whether the key was not waiting already.
+    fn add(&mut self, key: K) -> bool {
+        if self.dirty.contains_key(&key) {
+            return false;
+        }
+        self.dirty.insert(key.clone(), Instant::now());
+        if !self.working.contains(&key) {
             self.ready.push_back(key);
         }
+        true
     }
 
     /// Moves what is due to `ready`; gives when the next one is.
@@ -89,7 +99,7 @@ impl<K: Clone + Eq + Hash> State<K> {
 
 impl<K: Clone + Eq + Hash> Default for Queue<K> {
     fn default() -> Self {
-        Self(Arc::new(Inner { state: Mutex::default(), changed: Notify::new() }))
+        Self(Arc::new(Inner { state: Mutex::default(), changed: Notify::new(), metrics: None }))
     }
 }
 
@@ -98,12 +108,29 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         Self::default()
     }
 
+    /// A queue whose length and speed are reported under `name`.
+    pub fn named(name: &str) -> Self {
+        Self(Arc::new(Inner { state: Mutex::default(), changed: Notify::new(), metrics: Some(Metrics::new(name)) }))
+    }
+
+    fn measure(&self, what: impl FnOnce(&Metrics)) {
+        if let Some(metrics) = &self.0.metrics {
+            what(metrics);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<K>> {
         self.0.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub fn add(&self, key: K) {
-        self.lock().add(key);
+        let (added, length) = {
+            let mut state = self.lock();
+            (state.add(key), state.ready.len())
+        };
+        if added {
+            self.measure(|metrics| metrics.added(length));
+        }
         self.0.changed.notify_one();
     }
 
@@ -134,6 +161,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
             *failures += 1;
             *failures
         };
+        self.measure(Metrics::retried);
         let wait = BACKOFF_FIRST.saturating_mul(1 << (failures - 1).min(20)).min(BACKOFF_MAX);
         let wait = wait.mul_f64(rand::rng().random_range(1.0..1.1));
         self.add_after(key, wait);
@@ -167,8 +195,9 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 let due = state.ripen(Instant::now());
                 let key = state.ready.pop_front();
                 if let Some(key) = &key {
-                    state.dirty.remove(key);
+                    let since = state.dirty.remove(key);
                     state.working.insert(key.clone());
+                    self.measure(|metrics| metrics.taken(since.map(|since| since.elapsed()), state.ready.len()));
                     if !state.ready.is_empty() {
                         // Another worker may sleep through what was added together.
                         self.0.changed.notify_one();
@@ -177,7 +206,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 (key, due)
             };
             match (key, due) {
-                (Some(key), _) => return Ticket { queue: self.clone(), key },
+                (Some(key), _) => return Ticket { queue: self.clone(), key, since: Instant::now() },
                 (None, None) => changed.await,
                 (None, Some(at)) => {
                     tokio::select! {
@@ -194,6 +223,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
 pub struct Ticket<K: Clone + Eq + Hash> {
     queue: Queue<K>,
     key: K,
+    since: Instant,
 }
 
 impl<K: Clone + Eq + Hash> std::ops::Deref for Ticket<K> {
@@ -208,10 +238,12 @@ impl<K: Clone + Eq + Hash> Drop for Ticket<K> {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
         state.working.remove(&self.key);
-        if state.dirty.contains(&self.key) {
+        if state.dirty.contains_key(&self.key) {
             state.ready.push_back(self.key.clone());
         }
+        let length = state.ready.len();
         drop(state);
+        self.queue.measure(|metrics| metrics.done(self.since.elapsed(), length));
         self.queue.0.changed.notify_one();
     }
 }

@@ -46,7 +46,7 @@ impl Context {
     pub fn start<R: Rule>(&self, name: &'static str, workers: usize, rule: R, routes: impl FnOnce(&mut Routes)) {
         let mut wanted = Routes {
             tasks: self.tasks.clone(),
-            queue: Queue::new(),
+            queue: Queue::named(name),
             executor: Executor::new(self.client.clone(), self.recorder.clone()),
             filled: Vec::new(),
         };

@@ -80,8 +80,8 @@ fn start(setup: &Setup) {
         tasks: setup.tasks.clone(),
         graph: Mutex::default(),
         resources: Mutex::default(),
-        to_delete: Queue::new(),
-        to_orphan: Queue::new(),
+        to_delete: Queue::named("garbage_collector_attempt_to_delete"),
+        to_orphan: Queue::named("garbage_collector_attempt_to_orphan"),
         rediscover: Notify::new(),
     });
     setup.tasks.spawn(ROW.name, follow_resources(collector));

@@ -27,7 +27,7 @@ const RESYNC: Duration = Duration::from_secs(5 * 60);
 fn start(setup: &Setup) {
     let namespaces = setup.informers.of::<Namespace>();
     let client = setup.context(ROW.name, "namespace-controller").client;
-    let queue: Queue<ObjectKey> = Queue::new();
+    let queue: Queue<ObjectKey> = Queue::named(ROW.name);
     let mut events = namespaces.subscribe();
     let adding = queue.clone();
     setup.tasks.spawn(ROW.name, async move {

@@ -80,7 +80,8 @@ impl Rule for Lifecycle {
         let lease = self.leases.get(LEASE_NAMESPACE, &key.name);
         let now = Clock.now();
         let health = memory.heard(&node, lease.as_deref(), now, &self.config);
-        let nodes = self.nodes.list();
+        // Only a node that is not ready makes a difference to others, so a healthy cluster is not walked once per node.
+        let nodes = if health::is_ready(&node) { Vec::new() } else { self.nodes.list() };
         let all_down = !nodes.is_empty() && nodes.iter().all(|node| !health::is_ready(node));
         let may_evict = health::wants_eviction(&node) && !all_down && memory.may_evict(&node, &nodes, now, &self.config);
         Some(Observed { pods: self.pods.get(&key.name), node, health, may_evict, all_down })

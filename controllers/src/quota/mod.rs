@@ -13,7 +13,7 @@ use crate::discovery::{self, Resource};
 use crate::pod;
 use crate::registry::{Row, Setup};
 use apiserver_client::{Client, Event, Informer, Informers, ObjectKey};
-use apiserver_component::Tasks;
+use apiserver_component::{Shutdown, Tasks};
 use controllers_runtime::{Kind, Plan, Queue, Rule};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
@@ -30,7 +30,19 @@ const QUOTAS: Kind = Kind::of::<ResourceQuota>();
 const DISCOVERY_PERIOD: Duration = Duration::from_secs(30);
 
 /// Metadata of everything that can be counted, by `resource.group`, or `resource` for the core group.
-type Counted = Arc<RwLock<HashMap<String, Informer<PartialObjectMeta>>>>;
+type Counted = Arc<RwLock<HashMap<String, Followed>>>;
+
+/// A resource that is counted; dropping it ends its watch.
+struct Followed {
+    informer: Informer<PartialObjectMeta>,
+    stop: Shutdown,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.stop.fire();
+    }
+}
 
 fn start(setup: &Setup) {
     let informers = &setup.informers;
@@ -84,14 +96,17 @@ async fn follow_resources(client: Client, informers: Informers, tasks: Tasks, qu
                 }
                 for (name, resource) in served {
                     known.entry(name).or_insert_with(|| {
-                        let informer = informers.metadata(&resource.api_resource());
-                        fresh.push(informer.clone());
-                        informer
+                        let (informer, stop) = (informers.metadata(&resource.api_resource()), tasks.shutdown().child());
+                        fresh.push((informer.clone(), stop.clone()));
+                        Followed { informer, stop }
                     });
                 }
                 drop(known);
-                for informer in fresh {
-                    tasks.spawn(ROW.name, replenish(informer, quotas.clone(), queue.clone()));
+                for (informer, stop) in fresh {
+                    let (quotas, queue) = (quotas.clone(), queue.clone());
+                    tasks.spawn(ROW.name, async move {
+                        stop.run_until(replenish(informer, quotas, queue)).await;
+                    });
                 }
             }
         }
@@ -139,7 +154,7 @@ impl Rule for Quotas {
         let quota = self.quotas.get(&key.namespace, &key.name)?;
         let counted = self.counted.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         let count = |resource: &str| {
-            let informer = counted.get(resource).filter(|informer| informer.is_synced())?;
+            let informer = &counted.get(resource).filter(|followed| followed.informer.is_synced())?.informer;
             Some((resource.to_string(), informer.list_in(&key.namespace).len()))
         };
         let counts = plan::hard(&quota).keys().filter_map(|name| count(usage::counted_resource(name)?)).collect();
