@@ -171,7 +171,8 @@ fn entry(resource: &Resource) -> Value {
     });
     put_unless_empty(&mut entry, "shortNames", json!(resource.short_names));
     put_unless_empty(&mut entry, "categories", json!(resource.categories));
-    if resource.verbs.contains(&Verb::List) {
+    // What can be watched is stored.
+    if resource.verbs.contains(&Verb::Watch) {
         entry["storageVersionHash"] = json!(storage_version_hash(resource));
     }
     entry
@@ -221,13 +222,15 @@ fn aggregated(catalog: &Catalog, discovery_version: &str, groups: &[Group]) -> V
 }
 
 fn aggregated_entry(resource: &Resource, served: &Served) -> Value {
-    let own = json!({ "group": resource.group, "version": served.version, "kind": resource.kind });
+    // Of built-in kinds upstream leaves out the group and version that are those of the list; clients fill them in.
+    let (own_group, own_version) = if resource.custom { (&*resource.group, &*served.version) } else { ("", "") };
+    let own = json!({ "group": own_group, "version": own_version, "kind": resource.kind });
     let subresources: Vec<Value> = resource
         .subresources
         .iter()
         .map(|subresource| {
             let (group, version) = match (&*subresource.group, &*subresource.version) {
-                ("", "") => (&*resource.group, &*served.version),
+                ("", "") => (own_group, own_version),
                 (group, version) => (group, version),
             };
             json!({
@@ -275,6 +278,9 @@ fn as_protobuf(document: &Value, text: &[u8]) -> Option<Vec<u8>> {
     protobuf::envelope::write("v1", kind, &raw, &mut out);
     Some(out)
 }
+
+#[cfg(test)]
+mod recorded;
 
 #[cfg(test)]
 mod tests {

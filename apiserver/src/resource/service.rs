@@ -4,7 +4,7 @@
 //! brought into one form and checked.
 
 use super::rules::{each, keep, raise_generation};
-use super::validation::{Errors, container, fixed, immutable, ip, messages, metadata, one_of, required, value};
+use super::validation::{Errors, container, fixed, ip, messages, metadata, one_of, required, value};
 use super::{Context, Object, Rules, Selectable, rules};
 use apiserver_machinery::Str;
 use apiserver_machinery::field::{BadValue, Error, Path};
