@@ -68,6 +68,12 @@ impl Memory {
         self.lock().faults.shared = true;
     }
 
+    /// Batches at or below the floor that are still to be folded.
+    pub fn unfolded(&self) -> usize {
+        let database = self.lock();
+        database.log.iter().filter(|batch| batch.revision <= database.head.floor).count()
+    }
+
     /// Another process takes the next epoch, and does nothing with it.
     pub fn depose(&self) -> Epoch {
         let mut database = self.lock();

@@ -90,6 +90,8 @@ struct Compaction {
     folding: bool,
     /// Folding waits until then, after a step that failed.
     paused_until: Option<Instant>,
+    /// A batch was written since the last step: it is folding's turn, however many more wait.
+    wrote: bool,
 }
 
 /// What an answer waits for.
@@ -151,7 +153,7 @@ impl<R: Reader, W: EngineWriter> Writer<R, W> {
         shared.metrics.leases.set(leases.len() as i64);
         let interval = config.compaction_interval;
         let compaction =
-            Compaction { interval, due: interval.map(|interval| now + interval), next_floor: head.revision, folding: true, paused_until: None };
+            Compaction { interval, due: interval.map(|interval| now + interval), next_floor: head.revision, folding: true, paused_until: None, wrote: false };
         Self {
             shared,
             reader,
@@ -200,10 +202,13 @@ impl<R: Reader, W: EngineWriter> Writer<R, W> {
         if self.compaction.due.is_some_and(|due| due <= now) {
             return Event::CompactionDue;
         }
+        let fold_at = self.compaction.folding.then(|| self.compaction.paused_until.unwrap_or(now));
+        if self.compaction.wrote && fold_at.is_some_and(|at| at <= now) {
+            return Event::FoldMore;
+        }
         if !self.pending.is_empty() {
             return Event::Requests;
         }
-        let fold_at = self.compaction.folding.then(|| self.compaction.paused_until.unwrap_or(now));
         let shutdown = self.shutdown.clone();
         tokio::select! {
             biased;
@@ -374,6 +379,7 @@ impl<R: Reader, W: EngineWriter> Writer<R, W> {
             Appended::Landed => {
                 failpoint::hit(failpoint::AFTER_APPEND_BEFORE_APPLY);
                 self.batch = batch.id;
+                self.compaction.wrote = true;
                 self.apply_leases(&batch.items, &changes);
                 self.shared.apply(published, &changes);
                 self.shared.metrics.batches.inc();
@@ -535,6 +541,7 @@ impl<R: Reader, W: EngineWriter> Writer<R, W> {
     /// One small step, so that a batch never waits long for it.
     async fn fold(&mut self) {
         self.compaction.paused_until = None;
+        self.compaction.wrote = false;
         let folded = self.engine.fold().await;
         failpoint::hit(failpoint::IN_COMPACTION);
         match folded {

@@ -136,6 +136,33 @@ async fn compaction_says_when_there_is_nothing_to_compact() {
     assert!(matches!(running.store.compact(Revision(6)).await, Err(CompactError::Future { .. })));
 }
 
+#[tokio::test]
+async fn what_was_compacted_is_folded_also_while_writes_never_cease() {
+    // One put a batch, so that the others always wait.
+    const WRITERS: usize = 50;
+    let running = Running::with(Limits { batch_bytes_max: 1, ..Limits::default() }).await;
+    for text in 0..100 {
+        running.put("/a", &text.to_string()).await;
+    }
+    let tasks = apiserver_component::Tasks::new(apiserver_component::Shutdown::new());
+    let (report, reported) = tokio::sync::oneshot::channel();
+    let mut report = Some(report);
+    for writer in 0..WRITERS {
+        let (store, memory, report) = (running.store.clone(), running.memory.clone(), report.take());
+        tasks.spawn("writer", async move {
+            for text in 0..20 {
+                store.commit(crate::Txn::new(vec![], vec![super::put(&format!("/{writer}"), &text.to_string())])).await.expect("committed");
+            }
+            if let Some(report) = report {
+                report.send(memory.unfolded()).expect("the test listens");
+            }
+        });
+    }
+    running.store.compact(Revision(100)).await.expect("compacted");
+    assert_eq!(reported.await.expect("a writer's report"), 0);
+    tasks.join().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_floor_follows_the_revision_of_the_run_before() {
     let running = Running::new().await;
