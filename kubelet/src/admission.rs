@@ -23,6 +23,9 @@ pub fn admit(candidate: &Pod, others: &[&Pod], room: &Room<'_>) -> Result<(), Re
     if let Some(os) = pod::spec(candidate).os.as_ref().filter(|os| os.name != "linux") {
         return refuse("PodOSNotSupported", format!("Failed to admit pod as the OS field doesn't match node OS: {}", os.name));
     }
+    if let Some(name) = unsafe_sysctl(candidate) {
+        return refuse("SysctlForbidden", format!("forbidden sysctl: {name:?} not allowlisted"));
+    }
     if others.len() >= room.max_pods {
         let used = others.len();
         return refuse("OutOfpods", format!("Node didn't have enough resource: pods, requested: 1, used: {used}, capacity: {}", room.max_pods));
@@ -53,6 +56,22 @@ pub fn admit(candidate: &Pod, others: &[&Pod], room: &Room<'_>) -> Result<(), Re
         return refuse("TaintToleration", "Predicate TaintToleration failed".to_owned());
     }
     Ok(())
+}
+
+/// Settings of the kernel that are a namespace's own, and harm nobody else.
+const SAFE_SYSCTLS: [&str; 12] = [
+    "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range",
+    "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem",
+];
+
+/// A sysctl that a Pod may not set, by its dotted name.
+fn unsafe_sysctl(pod: &Pod) -> Option<String> {
+    let set = pod::spec(pod).security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
+    set.map(|sysctl| sysctl.name.replace('/', ".")).find(|name| {
+        let on_host = pod::uses_host_network(pod) && name.starts_with("net.");
+        on_host || !SAFE_SYSCTLS.contains(&name.as_str())
+    })
 }
 
 /// Other resources are other components' business, and may appear on the node while the Pod waits.
@@ -130,5 +149,13 @@ mod tests {
         check(json!({"nodeName": "n2"}), &[], Err("NodeName"));
         check(json!({"tolerations": []}), &[], Err("TaintToleration"));
         check(json!({"os": {"name": "windows"}}), &[], Err("PodOSNotSupported"));
+    }
+
+    #[test]
+    fn only_safe_sysctls_may_be_set() {
+        let set = |name: &str| json!({"securityContext": {"sysctls": [{"name": name, "value": "1"}]}});
+        check(set("kernel.shm_rmid_forced"), &[], Ok(()));
+        check(set("kernel/shm_rmid_forced"), &[], Ok(()));
+        check(set("kernel.msgmax"), &[], Err("SysctlForbidden"));
     }
 }

@@ -23,6 +23,9 @@ const QUOTA_US_MIN: i64 = 1_000;
 const V1_CONTROLLERS: [&str; 12] =
     ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb", "net_cls", "net_prio", "systemd"];
 
+/// In a hybrid layout runtimes also make groups in the v2 tree beside the v1 controllers. We never do, but what they leave is ours to remove.
+const HYBRID: &str = "unified";
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("no cgroup file system at {0}")]
@@ -134,10 +137,6 @@ impl Cgroups {
         Ok(Self { mount: mount.to_owned(), version, root: if root == "/" { String::new() } else { root } })
     }
 
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
     fn class_path(&self, qos: Qos) -> String {
         match qos {
             Qos::Guaranteed => format!("{}/kubepods", self.root),
@@ -190,7 +189,9 @@ impl Cgroups {
     /// Removes the Pod's group and what is left below it, in whatever class it is.
     pub fn remove_pod(&self, uid: &str) -> Result<(), Error> {
         for qos in [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort] {
-            for folder in self.folders(&format!("{}/pod{uid}", self.class_path(qos))) {
+            let path = format!("{}/pod{uid}", self.class_path(qos));
+            let hybrid = self.mount.join(HYBRID).join(path.trim_start_matches('/'));
+            for folder in self.folders(&path).into_iter().chain([hybrid]) {
                 remove_tree(&folder)?;
             }
         }
@@ -354,7 +355,6 @@ mod tests {
         ] {
             let folder = mount(version);
             let groups = Cgroups::new(folder.path(), "/n1/").expect("groups");
-            assert_eq!(groups.version(), version);
             groups.prepare_node().expect("prepared");
             groups.create_pod(&pod).expect("created");
             assert_eq!(groups.pod_path(&pod), "/n1/kubepods/burstable/podu1");

@@ -95,10 +95,22 @@ fn with_tag(image: &str) -> String {
     if name.contains(':') || name.contains('@') { image.to_owned() } else { format!("{image}:latest") }
 }
 
+/// Whether the text is an image reference: `[host/]path[:tag][@digest]`, the path in lower case.
 fn is_plausible(image: &str) -> bool {
-    let repository = image.split('@').next().unwrap_or(image);
-    let fits = |char: char| char.is_ascii_alphanumeric() || "._-/:".contains(char);
-    !repository.is_empty() && repository.chars().all(fits) && !repository.ends_with(['/', ':']) && !repository.starts_with(['/', ':', '.', '-'])
+    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
+    let (repository, tag) = match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+        _ => (name, None),
+    };
+    let is_host = |part: &str| part.contains(['.', ':']) || part == "localhost" || part.chars().any(|char| char.is_ascii_uppercase());
+    let path = match repository.split_once('/') {
+        Some((host, path)) if is_host(host) && host.chars().all(|char| char.is_ascii_alphanumeric() || ".-:[]".contains(char)) => path,
+        _ => repository,
+    };
+    let edge = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit();
+    let part = |part: &str| part.starts_with(edge) && part.ends_with(edge) && part.chars().all(|char| edge(char) || "._-".contains(char));
+    let word = |text: &str, more: &str| !text.is_empty() && text.chars().all(|char| char.is_ascii_alphanumeric() || more.contains(char));
+    path.split('/').all(part) && tag.is_none_or(|tag| word(tag, "_.-")) && digest.is_none_or(|digest| digest.contains(':') && word(digest, ":+._-"))
 }
 
 fn policy(container: &Container, image: &str) -> &'static str {
@@ -285,7 +297,7 @@ mod tests {
 
     #[test]
     fn images_that_are_no_names_are_told_apart() {
-        for (image, expect) in [("busybox", true), ("r.io:5000/a/b:c", true), ("a@sha256:0", true), ("", false), ("a b", false), ("INVALID IMAGE", false), ("a:", false), ("/a", false)] {
+        for (image, expect) in [("busybox", true), ("r.io:5000/a/b:c", true), ("a@sha256:0", true), ("localhost:1/none:1", true), ("Host.io/a", true), ("Busybox", false), ("a@0", false), ("", false), ("a b", false), ("INVALID IMAGE", false), ("a:", false), ("/a", false)] {
             assert_eq!(is_plausible(image), expect, "{image}");
         }
     }

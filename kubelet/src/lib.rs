@@ -16,9 +16,12 @@ mod container;
 mod dns;
 mod downward;
 mod env;
+mod eviction;
+mod garbage;
 mod http_get;
 mod image;
 mod lifecycle;
+mod log_rotation;
 mod logs;
 mod node;
 mod objects;
@@ -54,6 +57,8 @@ use tokio::sync::mpsc;
 const RUNTIME_RETRY: Duration = Duration::from_millis(500);
 /// Listings of the runtime that wait for the loop.
 const LISTINGS_MAX: usize = 4;
+/// Pods that are to end, waiting for the loop.
+const EVICTIONS_MAX: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -125,8 +130,11 @@ pub async fn run_with(config: Config, client: Client, runtime: Arc<dyn Runtime>,
         tasks.spawn("healthz", server::run_health(listener, tasks.clone(), last_seen.clone()));
     }
     tasks.spawn("node-status", node::run(shared.clone(), machine, last_seen));
+    tasks.spawn("log-rotation", log_rotation::run(shared.clone()));
     tasks.spawn("node-lease", node::keep_lease(shared.clone()));
-    let sources = sync_loop::Sources { pods: pods.subscribe(), runtime: listed, objects, node };
+    let (evict, evictions) = mpsc::channel(EVICTIONS_MAX);
+    tasks.spawn("eviction", eviction::run(shared.clone(), pods.clone(), evict));
+    let sources = sync_loop::Sources { pods: pods.subscribe(), runtime: listed, objects, evictions, node };
     tasks.spawn("sync-loop", sync_loop::run(shared.clone(), sources));
 
     shutdown.wait().await;

@@ -6,7 +6,7 @@ mod hook;
 use crate::container;
 use crate::env;
 use crate::image;
-use crate::pod::{self, Role};
+use crate::pod;
 use crate::pod_worker::Kill;
 use crate::sandbox;
 use crate::shared::{Shared, now};
@@ -17,7 +17,9 @@ use apiserver_client::EventType;
 use apiserver_placement::Amount;
 use apiserver_placement::resources::MEMORY;
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::api::Api;
 use kubelet_cri::v1;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -92,7 +94,7 @@ pub async fn prepare(shared: &Arc<Shared>, pod: &Arc<Pod>) -> Result<MountedVolu
 
 /// Makes the volumes, or brings them up to date.
 pub async fn mount_volumes(shared: &Arc<Shared>, pod: &Arc<Pod>, pod_ips: &[String]) -> Result<MountedVolumes, Fault> {
-    let failed = |message: String| Fault::new("ContainerCreating", format!("MountVolume.SetUp failed: {message}"));
+    let failed = |message: String| Fault::new("ContainerCreating", message);
     let (uid, namespace) = (pod::uid(pod), pod::namespace(pod));
     let needs = payload::needs(pod);
     let mut sources = payload::Sources { place: shared.place(pod, pod_ips), ..Default::default() };
@@ -146,14 +148,30 @@ pub async fn run_sandbox(shared: &Shared, pod: &Pod, attempt: u32, stop: Vec<Str
     for id in stop {
         shared.runtime.stop_pod_sandbox(id).await.map_err(failed)?;
     }
+    let handler = runtime_handler(shared, pod).await?;
     let config = sandbox_config(shared, pod, attempt);
-    shared.runtime.run_pod_sandbox(config, String::new()).await.map(drop).map_err(failed)
+    shared.runtime.run_pod_sandbox(config, handler).await.map(drop).map_err(failed)
+}
+
+/// What the Pod's RuntimeClass calls the runtime's handler; empty for the usual one.
+async fn runtime_handler(shared: &Shared, pod: &Pod) -> Result<String, Fault> {
+    let Some(name) = pod::spec(pod).runtime_class_name.as_deref().filter(|name| !name.is_empty()) else { return Ok(String::new()) };
+    let failed = |problem: String| {
+        let message = format!("Failed to create pod sandbox: failed to get sandbox runtime: {problem}");
+        shared.event(pod, EventType::Warning, "FailedCreatePodSandBox", message.clone());
+        Fault::new("ContainerCreating", message)
+    };
+    let api: Api<RuntimeClass> = Api::all(shared.client.clone());
+    match api.get_opt(name).await {
+        Ok(Some(class)) => Ok(class.handler),
+        Ok(None) => Err(failed(format!("RuntimeClass {name:?} not found"))),
+        Err(error) => Err(failed(error.to_string())),
+    }
 }
 
 /// One container to start.
 pub struct Start {
     pub name: String,
-    pub role: Role,
     pub attempt: u32,
     pub sandbox: String,
     /// The Pod as the runtime shows it.

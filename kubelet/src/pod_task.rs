@@ -10,6 +10,7 @@
 mod api;
 
 use crate::backoff::Backoffs;
+use crate::garbage::{self, Garbage};
 use crate::lifecycle::{self, Fault};
 use crate::observe::observe;
 use crate::pod;
@@ -55,8 +56,8 @@ pub enum Wake {
     Runtime,
     /// An object that it uses has changed.
     Objects,
-    /// The kubelet wants it ended.
-    Evict { reason: String, message: String },
+    /// The kubelet wants it ended, and says why.
+    Evict(String),
 }
 
 /// What ended.
@@ -66,7 +67,8 @@ enum Done {
     Aborted(Work),
     Probed(Due, Outcome),
     Refreshed(Result<MountedVolumes, Fault>),
-    Written(Result<Option<Pod>, kube::Error>),
+    Written(Box<Result<Option<Pod>, kube::Error>>),
+    Collected(Result<(), kubelet_cri::Error>),
 }
 
 /// How a task begins.
@@ -92,6 +94,7 @@ pub struct PodTask {
     torn_down: bool,
     refreshed: Timestamp,
     refreshing: bool,
+    collecting: bool,
     board: Board,
     backoffs: Backoffs,
     retries: Backoffs,
@@ -141,6 +144,7 @@ impl PodTask {
             torn_down: false,
             refreshed: now(),
             refreshing: false,
+            collecting: false,
             board: Board::default(),
             backoffs: Backoffs::default(),
             retries: Backoffs::new(RETRY_FIRST, RETRY_LONGEST),
@@ -210,6 +214,7 @@ impl PodTask {
         self.note_crash_loops(&step.crash_loops);
         step.effects.into_iter().for_each(|effect| self.begin(effect, now));
         let refresh = self.refresh_when_due(now);
+        self.collect_garbage();
         self.run_probes(now);
         let write = self.report(now);
         let relabel = self.faults.values().map(|(_, shown_until)| *shown_until).filter(|at| *at > now).min();
@@ -233,7 +238,7 @@ impl PodTask {
                 self.holds.remove(&Work::Prepare);
                 self.holds.retain(|work, _| !matches!(work, Work::Start(_)));
             }
-            Wake::Evict { reason, message } => self.evicted = Some((reason, message)),
+            Wake::Evict(message) => self.evicted = Some(("Evicted".to_owned(), message)),
         }
     }
 
@@ -254,9 +259,11 @@ impl PodTask {
             Ok(view) => {
                 self.runtime = view;
                 self.observations.shown = number;
-                let (settled, settling) = std::mem::take(&mut self.settling).into_iter().partition(|(_, after)| *after <= number);
+                let (settled, settling): (Vec<_>, Vec<_>) = std::mem::take(&mut self.settling).into_iter().partition(|(_, after)| *after <= number);
                 self.settling = settling;
-                settled.into_iter().for_each(|(work, _): (Work, u64)| drop(self.busy.remove(&work)));
+                for (work, _) in settled {
+                    self.busy.remove(&work);
+                }
                 // A container that runs is not waiting for anything.
                 let runtime = &self.runtime;
                 self.faults.retain(|name, _| runtime.latest(name).is_none_or(|seen| !seen.running()));
@@ -306,13 +313,13 @@ impl PodTask {
                 async move { lifecycle::run_sandbox(&shared, &pod, attempt, stop).await.map(|()| None) }.boxed()
             }
             Effect::StopSandbox { id } => async move { lifecycle::stop_sandbox(&shared, &pod, id).await.map(|()| None) }.boxed(),
-            Effect::Start { name, role, attempt, sandbox } => {
+            Effect::Start { name, attempt, sandbox, .. } => {
                 let ended = self.runtime.latest(&name).filter(|seen| seen.exited()).and_then(|seen| view::time(seen.finished));
                 if let Some(ended) = ended {
                     self.backoffs.next(&name, ended, now);
                 }
                 let (seen, volumes) = (self.runtime.clone(), self.volumes.clone().unwrap_or_default());
-                let start = lifecycle::Start { name, role, attempt, sandbox, seen, volumes };
+                let start = lifecycle::Start { name, attempt, sandbox, seen, volumes };
                 async move { lifecycle::start(&shared, &pod, start).await.map(|()| None) }.boxed()
             }
             Effect::Kill { id, name, deadline, why } => {
@@ -352,7 +359,14 @@ impl PodTask {
                     Err(fault) => tracing::warn!(pod = pod::describe(&self.pod), message = fault.waiting.message, "volumes could not be renewed"),
                 }
             }
-            Done::Written(result) => self.api.written(&self.pod, result, now()),
+            Done::Written(result) => self.api.written(&self.pod, *result, now()),
+            Done::Collected(result) => {
+                self.collecting = false;
+                match result {
+                    Ok(()) => self.observations.wanted = true,
+                    Err(error) => tracing::warn!(pod = pod::describe(&self.pod), %error, "old runs could not be removed"),
+                }
+            }
         }
     }
 
@@ -391,6 +405,16 @@ impl PodTask {
             }
         }
         self.settle(work);
+    }
+
+    fn collect_garbage(&mut self) {
+        let garbage: Garbage = garbage::of(&self.runtime);
+        if self.collecting || garbage.is_empty() || !matches!(self.state, State::Initializing | State::Running) {
+            return;
+        }
+        self.collecting = true;
+        let (shared, pod) = (self.shared.clone(), self.pod.clone());
+        self.in_flight.push(async move { Done::Collected(garbage::collect(shared, pod, garbage).await) }.boxed());
     }
 
     // Volumes
@@ -514,7 +538,7 @@ impl PodTask {
             api::Turn::Now => {
                 let (shared, pod, status) = (self.shared.clone(), self.pod.clone(), self.status.clone());
                 self.api.began(status);
-                self.in_flight.push(async move { Done::Written(api::write(&shared, &pod, patch).await) }.boxed());
+                self.in_flight.push(async move { Done::Written(Box::new(api::write(&shared, &pod, patch).await)) }.boxed());
                 None
             }
             api::Turn::Busy => None,

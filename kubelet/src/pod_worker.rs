@@ -453,6 +453,10 @@ impl Plan<'_> {
     /// runs, or it must wait.
     fn start(&mut self, container: &Spec, role: Role, sandbox: &str) {
         let name = &container.name;
+        // The back-off that its start counts is for the next one.
+        if self.busy(&Work::Start(name.clone())) {
+            return;
+        }
         if let Some(seen) = self.seen.runtime.latest(name) {
             if matches!(seen.phase, Phase::Running | Phase::Unknown) || self.busy(&Work::Kill(seen.id.clone())) {
                 return;

@@ -17,8 +17,6 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-pub use containers::SUCCEEDED_EXIT_CODE;
-
 /// Why a container that should run does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
@@ -181,7 +179,9 @@ pub fn patch(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value> {
 fn with_nulls(item: &Value, old: Option<&Value>) -> Value {
     let mut item = item.clone();
     if let (Some(fields), Some(old)) = (item.as_object_mut(), old.and_then(Value::as_object)) {
-        old.keys().for_each(|field| drop(fields.entry(field.clone()).or_insert(Value::Null)));
+        for field in old.keys() {
+            fields.entry(field.clone()).or_insert(Value::Null);
+        }
     }
     item
 }

@@ -2,6 +2,7 @@
 //! passes on what concerns it; it does nothing else itself.
 
 use crate::admission::{self, Room};
+use crate::eviction;
 use crate::pleg;
 use crate::pod;
 use crate::pod_task::{Beginning, PodTask, WAKES_MAX, Wake};
@@ -27,6 +28,7 @@ enum Event {
     Pod(PodEvent<Pod>),
     Runtime(pleg::Seen),
     Objects(Vec<String>),
+    Evict(eviction::Verdict),
     Ended(String),
     Sweep,
 }
@@ -36,6 +38,7 @@ pub struct Sources {
     pub pods: Events<Pod>,
     pub runtime: mpsc::Receiver<pleg::Seen>,
     pub objects: mpsc::Receiver<Vec<String>>,
+    pub evictions: mpsc::Receiver<eviction::Verdict>,
     pub node: Informer<Node>,
 }
 
@@ -84,6 +87,7 @@ pub async fn run(shared: Arc<Shared>, mut sources: Sources) {
                 None => return,
             },
             Some(users) = sources.objects.recv() => Event::Objects(users),
+            Some(verdict) = sources.evictions.recv() => Event::Evict(verdict),
             _ = sweep.tick() => Event::Sweep,
         };
         this.handle(event);
@@ -107,6 +111,7 @@ impl SyncLoop {
             }
             Event::Runtime(seen) => self.runtime(seen),
             Event::Objects(users) => users.iter().for_each(|uid| self.tell(uid, Wake::Objects)),
+            Event::Evict((uid, message)) => self.evict(&uid, message),
             Event::Ended(uid) => drop(self.handles.remove(&uid)),
             Event::Sweep => self.sweep(),
         }
@@ -115,13 +120,20 @@ impl SyncLoop {
     fn tell(&self, uid: &str, wake: Wake) {
         let Some(handle) = self.handles.get(uid) else { return };
         // Only "look again" may be dropped: with a full inbox the task will look again anyway.
-        let keep = matches!(wake, Wake::Pod(_) | Wake::Gone | Wake::Evict { .. });
+        let keep = matches!(wake, Wake::Pod(_) | Wake::Gone | Wake::Evict(_));
         if let Err(mpsc::error::TrySendError::Full(wake)) = handle.inbox.try_send(wake)
             && keep
         {
             let inbox = handle.inbox.clone();
             self.shared.tasks.spawn("pod-wake", async move { drop(inbox.send(wake).await) });
         }
+    }
+
+    fn evict(&self, uid: &str, message: String) {
+        if let Some(pod) = self.handles.get(uid).and_then(|handle| handle.pod.as_ref()) {
+            self.shared.event(pod, EventType::Warning, "Evicted", message.clone());
+        }
+        self.tell(uid, Wake::Evict(message));
     }
 
     fn pod(&mut self, pod: Arc<Pod>) {

@@ -39,6 +39,8 @@ pub enum Error {
     Payload(#[from] payload::Error),
     #[error("hostPath type check failed: {path} {problem}")]
     HostPath { path: String, problem: &'static str },
+    #[error("MountVolume.SetUp failed for volume {volume:?} : {source}")]
+    SetUp { volume: String, source: Box<Error> },
     #[error("no volume plugin matched: volume {0} has a source that this kubelet does not know")]
     Unsupported(String),
     #[error("path {0:?} is not relative or leads out of the volume")]
@@ -76,6 +78,10 @@ fn folder(root: &Path, uid: &str, kind: &str, volume: &str) -> PathBuf {
     pod_folder(root, uid).join("volumes").join(format!("kubernetes.io~{kind}")).join(volume)
 }
 
+pub fn empty_dir_folder(root: &Path, uid: &str, volume: &str) -> PathBuf {
+    folder(root, uid, "empty-dir", volume)
+}
+
 fn fs_group(pod: &Pod) -> Option<u32> {
     pod::spec(pod).security_context.as_ref()?.fs_group.and_then(|group| u32::try_from(group).ok())
 }
@@ -95,7 +101,9 @@ fn common_user(pod: &Pod) -> Option<u32> {
 pub fn set_up(root: &Path, pod: &Pod, sources: &Sources) -> Result<MountedVolumes, Error> {
     let mut mounted = MountedVolumes::new();
     for volume in pod::spec(pod).volumes.iter().flatten() {
-        mounted.insert(volume.name.clone(), set_up_one(root, pod, volume, sources)?);
+        let made = set_up_one(root, pod, volume, sources);
+        let named = |source| Error::SetUp { volume: volume.name.clone(), source: Box::new(source) };
+        mounted.insert(volume.name.clone(), made.map_err(named)?);
     }
     Ok(mounted)
 }
@@ -107,7 +115,7 @@ fn set_up_one(root: &Path, pod: &Pod, volume: &Volume, sources: &Sources) -> Res
         return Ok(Mounted { path, read_only: false });
     }
     if let Some(source) = &volume.empty_dir {
-        let path = folder(root, uid, "empty-dir", &volume.name);
+        let path = empty_dir_folder(root, uid, &volume.name);
         empty_dir(&path, pod, source)?;
         if let Some(group) = fs_group(pod) {
             ownership::give_to_group(&path, group, false)?;
@@ -277,7 +285,7 @@ mod tests {
             let pod = pod(json!({"name": "v", "configMap": {"name": "none", "optional": optional}}), json!({}));
             set_up(root.path(), &pod, &Sources::default()).map(drop).map_err(|error| error.to_string())
         };
-        assert_eq!(made(false), Err("configmap \"none\" not found".to_owned()));
+        assert_eq!(made(false), Err("MountVolume.SetUp failed for volume \"v\" : configmap \"none\" not found".to_owned()));
         assert_eq!(made(true), Ok(()));
         tear_down(root.path(), "u").expect("torn down");
     }
@@ -286,7 +294,8 @@ mod tests {
     fn an_unknown_source_is_named() {
         let root = tempfile::tempdir().expect("a folder");
         let pod = pod(json!({"name": "v", "nfs": {"server": "s", "path": "/"}}), json!({}));
-        assert!(matches!(set_up(root.path(), &pod, &Sources::default()), Err(Error::Unsupported(name)) if name == "v"));
+        let error = set_up(root.path(), &pod, &Sources::default()).expect_err("unknown");
+        assert!(matches!(error, Error::SetUp { source, .. } if matches!(&*source, Error::Unsupported(name) if name == "v")));
     }
 
     #[test]

@@ -27,6 +27,9 @@ const PIECES_MAX: usize = 8;
 /// A runtime that has not been listed for this long is sick.
 const LISTING_AGE_MAX_SECONDS: i64 = 180;
 
+/// An answer that says no.
+type Refused = Box<Answer>;
+
 pub async fn answer(context: Context, caller: Option<User>, request: Request<Incoming>) -> Answer {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     if let Err(refusal) = context.gate.admit(caller, request.headers(), &method, &path).await {
@@ -81,25 +84,25 @@ fn pods(context: &Context) -> Answer {
 }
 
 /// The Pod of that name, if it is still the one that the caller means.
-fn find(context: &Context, namespace: &str, name: &str, uid: Option<&&str>) -> Result<Arc<Pod>, Answer> {
+fn find(context: &Context, namespace: &str, name: &str, uid: Option<&&str>) -> Result<Arc<Pod>, Refused> {
     let found = context.pods.get(namespace, name).filter(|found| uid.is_none_or(|uid| pod::uid(found) == *uid));
-    found.ok_or_else(|| text(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found\n")))
+    found.ok_or_else(|| Box::new(text(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found\n"))))
 }
 
 /// The runs of one container, newest first.
-async fn runs(context: &Context, pod: &Pod, container: &str) -> Result<Vec<v1::Container>, Answer> {
+async fn runs(context: &Context, pod: &Pod, container: &str) -> Result<Vec<v1::Container>, Refused> {
     let mut labels = view::selector(pod::uid(pod));
     labels.insert(view::CONTAINER_NAME.to_owned(), container.to_owned());
     let listed = context.shared.runtime.list_containers(labels).await;
-    let mut runs = listed.map_err(|error| text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))?;
+    let mut runs = listed.map_err(|error| Box::new(text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))))?;
     runs.sort_by_key(|run| std::cmp::Reverse(run.created_at));
     Ok(runs)
 }
 
-async fn running(context: &Context, pod: &Pod, container: &str) -> Result<String, Answer> {
+async fn running(context: &Context, pod: &Pod, container: &str) -> Result<String, Refused> {
     let runs = runs(context, pod, container).await?;
     let running = runs.into_iter().find(|run| run.state() == v1::ContainerState::ContainerRunning);
-    running.map(|run| run.id).ok_or_else(|| text(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")\n")))
+    running.map(|run| run.id).ok_or_else(|| Box::new(text(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")\n"))))
 }
 
 // Logs
@@ -140,7 +143,7 @@ async fn container_logs(context: &Context, request: Request<Incoming>, namespace
     };
     let run = match log_of(context, namespace, name, container, previous).await {
         Ok(run) => run,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let (out, pieces) = mpsc::channel(PIECES_MAX);
     let runtime = context.shared.runtime.clone();
@@ -201,11 +204,11 @@ fn log_socket(context: &Context, request: Request<Incoming>, key: &str, protocol
 }
 
 /// The log file of the container's present or previous run, and that run's id.
-async fn log_of(context: &Context, namespace: &str, name: &str, container: &str, previous: bool) -> Result<(PathBuf, String), Answer> {
+async fn log_of(context: &Context, namespace: &str, name: &str, container: &str, previous: bool) -> Result<(PathBuf, String), Refused> {
     let found = find(context, namespace, name, None)?;
-    let bad = |message: String| text(StatusCode::BAD_REQUEST, message);
+    let bad = |message: String| Box::new(text(StatusCode::BAD_REQUEST, message));
     if pod::find(&found, container).is_none() {
-        return Err(text(StatusCode::NOT_FOUND, format!("container \"{container}\" not found in pod \"{name}\"")));
+        return Err(Box::new(text(StatusCode::NOT_FOUND, format!("container \"{container}\" not found in pod \"{name}\""))));
     }
     let mut runs = runs(context, &found, container).await?.into_iter();
     let run = if previous {
@@ -265,7 +268,7 @@ async fn exec(context: &Context, request: Request<Incoming>, namespace: &str, na
     };
     let id = match id {
         Ok(id) => id,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let cmd = pairs.iter().filter(|(name, _)| name == "command").map(|(_, value)| value.clone()).collect();
     let ask = v1::ExecRequest { container_id: id, cmd, tty: wants.tty, stdin: wants.stdin, stdout: wants.stdout, stderr: wants.stderr };
@@ -279,11 +282,11 @@ async fn attach(context: &Context, request: Request<Incoming>, namespace: &str, 
     let mut wants = wants(&query::pairs(request.uri().query()));
     let found = match find(context, namespace, name, uid) {
         Ok(found) => found,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let id = match running(context, &found, container).await {
         Ok(id) => id,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     // Whether there is a terminal was settled when the container was made.
     wants.tty = pod::find(&found, container).and_then(|(_, spec)| spec.tty).unwrap_or_default();
@@ -301,7 +304,7 @@ async fn attach(context: &Context, request: Request<Incoming>, namespace: &str, 
 async fn port_forward(context: &Context, request: Request<Incoming>, namespace: &str, name: &str, uid: Option<&&str>) -> Answer {
     let found = match find(context, namespace, name, uid) {
         Ok(found) => found,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let sandboxes = match context.shared.runtime.list_pod_sandboxes(view::selector(pod::uid(&found))).await {
         Ok(sandboxes) => sandboxes,

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Mutex;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -203,6 +204,7 @@ where
         to_runtime.write_all(&writer.open(stream, &[("streamtype", name)])?).await?;
         streams.pairs.push((channel, stream));
     }
+    let to_runtime = Mutex::new(to_runtime);
     let (mut to_client, mut from_client) = socket.split();
     let outward = async {
         let mut open: Vec<u8> = streams.pairs.iter().map(|(channel, _)| *channel).filter(|channel| matches!(*channel, STDOUT | STDERR | ERROR)).collect();
@@ -231,6 +233,8 @@ where
                 }
                 Some(spdy::Frame::Reset { stream }) => open.retain(|known| streams.stream(*known) != Some(stream)),
                 Some(spdy::Frame::GoAway) | None => break,
+                // Even numbers are the other side's own; odd ones would answer ours.
+                Some(spdy::Frame::Ping { id }) if id % 2 == 0 => to_runtime.lock().await.write_all(&spdy::pong(id)).await?,
                 Some(spdy::Frame::Ping { .. } | spdy::Frame::Other) => {}
             }
         }
@@ -239,7 +243,7 @@ where
     };
     let inward = async {
         while let Some(message) = from_client.next().await.transpose()? {
-            if !inward_message(&message, &streams, dialect, &mut to_runtime).await? {
+            if !inward_message(&message, &streams, dialect, &to_runtime).await? {
                 break;
             }
         }
@@ -257,7 +261,7 @@ where
 }
 
 /// One message from the client. Says whether to go on.
-async fn inward_message(message: &Message, streams: &Streams, dialect: Dialect, to_runtime: &mut OwnedWriteHalf) -> Result<bool, Error> {
+async fn inward_message(message: &Message, streams: &Streams, dialect: Dialect, to_runtime: &Mutex<OwnedWriteHalf>) -> Result<bool, Error> {
     let Some((channel, bytes)) = dialect.read(message) else { return Ok(!matches!(message, Message::Close(_))) };
     let closes = dialect.closes(channel, &bytes);
     let channel = closes.unwrap_or(channel);
@@ -266,7 +270,7 @@ async fn inward_message(message: &Message, streams: &Streams, dialect: Dialect, 
     }
     let Some(stream) = streams.stream(channel) else { return Ok(true) };
     let frame = if closes.is_some() { spdy::data(stream, b"", true) } else { spdy::data(stream, &bytes, false) };
-    to_runtime.write_all(&frame).await?;
+    to_runtime.lock().await.write_all(&frame).await?;
     Ok(true)
 }
 

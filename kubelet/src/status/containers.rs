@@ -8,8 +8,9 @@ use k8s_openapi::api::core::v1::{
     LinuxContainerUser, Pod, PodStatus, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 
-pub const SUCCEEDED_EXIT_CODE: i32 = 0;
+const SUCCEEDED_EXIT_CODE: i32 = 0;
 /// What a process that was killed ends with; also said of containers whose end nobody saw.
 const KILLED_EXIT_CODE: i32 = 137;
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
@@ -84,8 +85,9 @@ fn state(runtime_name: &str, seen: &Seen) -> ContainerState {
                 exit_code: seen.exit_code,
                 reason: said(&seen.reason),
                 message: said(&seen.message),
-                started_at: time(seen.started),
-                finished_at: time(seen.finished),
+                // One that could not be started has no times; the API has the epoch for that.
+                started_at: time(seen.started).or(Some(Time(Timestamp::UNIX_EPOCH))),
+                finished_at: time(seen.finished).or(Some(Time(Timestamp::UNIX_EPOCH))),
                 container_id: Some(id(runtime_name, seen)),
                 signal: None,
             }),

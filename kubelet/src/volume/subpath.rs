@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn links_within_the_volume_are_followed_and_others_refused() {
         let volume = volume();
-        let read = |path: &str| open_beneath(volume.path(), path).and_then(|file| io::read_to_string(file)).ok();
+        let read = |path: &str| open_beneath(volume.path(), path).and_then(io::read_to_string).ok();
         assert_eq!(read("d/file").as_deref(), Some("inside"));
         assert_eq!(read("inner/file").as_deref(), Some("inside"));
         assert_eq!(read("outer/passwd"), None);
