@@ -161,6 +161,12 @@ impl Cgroups {
         }
     }
 
+    /// Those, and the one that a runtime may have made in a hybrid layout.
+    fn with_hybrid(&self, path: &str) -> Vec<PathBuf> {
+        let hybrid = self.mount.join(HYBRID).join(path.trim_start_matches('/'));
+        self.folders(path).into_iter().chain([hybrid]).collect()
+    }
+
     /// The folder of a group in which a controller's files lie.
     pub fn folder(&self, path: &str, controller: &str) -> PathBuf {
         let path = path.trim_start_matches('/');
@@ -189,9 +195,7 @@ impl Cgroups {
     /// Removes the Pod's group and what is left below it, in whatever class it is.
     pub fn remove_pod(&self, uid: &str) -> Result<(), Error> {
         for qos in [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort] {
-            let path = format!("{}/pod{uid}", self.class_path(qos));
-            let hybrid = self.mount.join(HYBRID).join(path.trim_start_matches('/'));
-            for folder in self.folders(&path).into_iter().chain([hybrid]) {
+            for folder in self.with_hybrid(&format!("{}/pod{uid}", self.class_path(qos))) {
                 remove_tree(&folder)?;
             }
         }
@@ -202,7 +206,7 @@ impl Cgroups {
     pub fn pods(&self) -> Vec<String> {
         let mut uids: Vec<String> = [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort]
             .into_iter()
-            .flat_map(|qos| self.folders(&self.class_path(qos)))
+            .flat_map(|qos| self.with_hybrid(&self.class_path(qos)))
             .filter_map(|folder| std::fs::read_dir(folder).ok())
             .flat_map(|entries| entries.flatten())
             .filter_map(|entry| entry.file_name().to_str()?.strip_prefix("pod").map(str::to_owned))

@@ -228,6 +228,10 @@ impl PodTask {
                     // Files of the downward API show them.
                     self.refreshed = Timestamp::UNIX_EPOCH;
                 }
+                if pod.spec != self.pod.spec || pod.metadata.annotations != self.pod.metadata.annotations {
+                    // What could not start may start now.
+                    self.holds.retain(|work, _| !matches!(work, Work::Start(_)));
+                }
                 self.api.heard(&pod);
                 self.pod = pod;
             }
