@@ -5,6 +5,7 @@
 
 mod embedded;
 mod formats;
+mod go_syntax;
 mod lists;
 mod pattern;
 

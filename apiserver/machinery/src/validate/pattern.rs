@@ -1,12 +1,13 @@
 //! Go's regular expressions, on a Rust engine.
-//!
-//! Both are RE2's syntax, but `\d`, `\w`, `\s` and `\b` are ASCII in Go, and Rust gives `[`, `&&`, `--` and `~~` a meaning inside a class.
 
+use super::go_syntax::translated;
 use regex::{Regex, RegexBuilder};
 use std::sync::OnceLock;
 
 /// What one compiled pattern may take, in bytes.
 const SIZE_MAX_BYTES: usize = 10 * 1024 * 1024;
+/// More than the depth that the syntax allows can need.
+const NEST_MAX: u32 = 4096;
 
 #[derive(Debug)]
 pub struct Pattern {
@@ -36,80 +37,10 @@ impl Pattern {
 
     fn compiled(&self) -> &Result<Regex, String> {
         self.compiled.get_or_init(|| {
-            let regex = RegexBuilder::new(&translated(&self.source)).size_limit(SIZE_MAX_BYTES).build();
-            regex.map_err(|_| format!("error parsing regexp: invalid syntax: `{}`", self.source))
+            let regex = RegexBuilder::new(&translated(&self.source)?).size_limit(SIZE_MAX_BYTES).nest_limit(NEST_MAX).build();
+            regex.map_err(|_| format!("error parsing regexp: expression too large: `{}`", self.source))
         })
     }
-}
-
-fn translated(source: &str) -> String {
-    let mut out = String::with_capacity(source.len() + 16);
-    let mut chars = source.chars().peekable();
-    // Inside a class, and whether its first character is still to come, where `]` stands for itself.
-    let (mut class, mut first) = (false, false);
-    while let Some(c) = chars.next() {
-        let at_start = std::mem::take(&mut first);
-        match c {
-            '\\' => match chars.next() {
-                Some('d') => out.push_str("[0-9]"),
-                Some('D') => out.push_str("[^0-9]"),
-                Some('w') => out.push_str("[0-9A-Za-z_]"),
-                Some('W') => out.push_str("[^0-9A-Za-z_]"),
-                Some('s') => out.push_str(r"[\t\n\f\r ]"),
-                Some('S') => out.push_str(r"[^\t\n\f\r ]"),
-                Some('b') if !class => out.push_str(r"(?-u:\b)"),
-                Some('B') if !class => out.push_str(r"(?-u:\B)"),
-                // Literal text up to `\E`.
-                Some('Q') if !class => {
-                    let rest: String = chars.clone().collect();
-                    let literal = rest.split(r"\E").next().unwrap_or_default().to_owned();
-                    out.push_str(&regex::escape(&literal));
-                    let taken = literal.chars().count() + if rest.len() > literal.len() { 2 } else { 0 };
-                    chars.by_ref().take(taken).for_each(drop);
-                }
-                Some(escaped) => {
-                    out.push('\\');
-                    out.push(escaped);
-                }
-                None => out.push('\\'),
-            },
-            '[' if class && chars.peek() == Some(&':') => {
-                // `[:alpha:]`, whose end must not end the class.
-                out.push('[');
-                for c in chars.by_ref() {
-                    out.push(c);
-                    if c == ']' {
-                        break;
-                    }
-                }
-            }
-            '[' if class => out.push_str(r"\["),
-            '[' => {
-                class = true;
-                first = true;
-                out.push('[');
-                if chars.next_if_eq(&'^').is_some() {
-                    out.push('^');
-                }
-            }
-            ']' if class && at_start => out.push_str(r"\]"),
-            ']' if class => {
-                class = false;
-                out.push(']');
-            }
-            '&' | '~' if class => {
-                out.push('\\');
-                out.push(c);
-            }
-            // A range that begins or ends with a dash: `+--`.
-            '-' if class && !at_start && chars.peek() == Some(&'-') => {
-                chars.next();
-                out.push_str(r"-\-");
-            }
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -143,11 +74,42 @@ mod tests {
         check("(?i)^abc$", "ABC", true);
     }
 
+    /// Asked of Go: patterns, the error that they are or texts with a match, and texts without.
+    const PATTERNS: &str = include_str!("../../testdata/patterns.jsonl");
+
+    #[derive(serde::Deserialize)]
+    struct Expect {
+        pattern: String,
+        error: Option<String>,
+        #[serde(default)]
+        yes: Vec<String>,
+        #[serde(default)]
+        no: Vec<String>,
+    }
+
+    #[test]
+    fn random_patterns_are_gos() {
+        let mut wrong = Vec::new();
+        for line in PATTERNS.lines() {
+            let expect: Expect = serde_json::from_str(line).unwrap();
+            let pattern = Pattern::new(&expect.pattern);
+            if pattern.error() != expect.error.as_deref() {
+                wrong.push(format!("{}\n  expected {:?}\n  got      {:?}", expect.pattern, expect.error, pattern.error()));
+            }
+            for (texts, matches) in [(&expect.yes, true), (&expect.no, false)] {
+                wrong.extend(texts.iter().filter(|text| pattern.matches(text) != matches).map(|text| format!("{} on {text:?}: {matches}", expect.pattern)));
+            }
+        }
+        let first: Vec<_> = wrong.iter().take(20).cloned().collect();
+        assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), first.join("\n"));
+    }
     #[test]
     fn a_pattern_that_is_none_matches_nothing() {
         let pattern = Pattern::new("(");
-        assert!(pattern.error().is_some());
+        assert_eq!(pattern.error(), Some("error parsing regexp: missing closing ): `(`"));
         assert!(!pattern.matches("("));
-        assert!(Pattern::new(r"(?=a)").error().is_some());
+        assert_eq!(Pattern::new("(?=a)").error(), Some("error parsing regexp: invalid or unsupported Perl syntax: `(?=`"));
+        let deep = "(".repeat(5000) + &")".repeat(5000);
+        assert_eq!(Pattern::new(&deep).error(), Some(&*format!("error parsing regexp: expression nests too deeply: `{deep}`")));
     }
 }
