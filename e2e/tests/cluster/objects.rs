@@ -26,7 +26,7 @@ pub fn apply_diff_edit(kubectl: &Kubectl) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "configmap/settings edited\n");
     assert_eq!(data(kubectl), r#"{"colour":"green"}"#);
-    let complaint = kubectl.fail_with(&["apply", "-f", "-"], &SETTINGS.replace("data:", "dato:"));
+    let complaint = kubectl.fail_with(&["apply", "-f", "-"], &SETTINGS.replace("\ndata:", "\ndato:"));
     assert!(complaint.contains("unknown field \"dato\""), "{complaint}");
 }
 
