@@ -19,9 +19,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Short: while the control plane is away, everything else waits longer and longer.
+const BACKOFF_MAX: Duration = Duration::from_secs(3);
 /// What ran this long has started well: the next end is its first.
-const STEADY_AFTER: Duration = Duration::from_secs(30);
+const STEADY_AFTER: Duration = Duration::from_secs(10);
 /// What does not end by then is killed.
 const END_WITHIN: Duration = Duration::from_secs(12);
 const LOG_BYTES_MAX: u64 = 16 << 20;

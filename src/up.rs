@@ -68,6 +68,9 @@ fn start(cluster: &Cluster, progress: &Progress) -> Result<(), Error> {
         let _ = fs::remove_file(control);
     }
     cluster.nodes().try_for_each(|node| containerd::prepare(&node))?;
+    // What a node that is only now started said before it was stopped does not count.
+    let started = Clock.now().as_second();
+    let since: Vec<i64> = cluster.nodes().map(|node| Process::read(&cluster.pid_file(&node.agent_name())).map_or(started, |_| 0)).collect();
     start_supervisor(cluster)?;
     step.done();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -85,9 +88,9 @@ fn start(cluster: &Cluster, progress: &Progress) -> Result<(), Error> {
         wait.until("the API server does not answer", API_WITHIN, || is_serving(&client)).await?;
         bind_kubelet_client(&client).await?;
         step.done();
-        for node in cluster.nodes() {
+        for (node, since) in cluster.nodes().zip(since) {
             let step = progress.step(format!("node {}", node.name));
-            wait.until("the node is not Ready", NODE_WITHIN, || is_ready(&client, node.name)).await?;
+            wait.until("the node is not Ready", NODE_WITHIN, || is_ready(&client, node.name, since)).await?;
             step.done();
         }
         let step = progress.step("default ServiceAccount");
@@ -161,13 +164,15 @@ async fn is_serving(client: &Client) -> Looked {
     client.request_text(request).await.map(drop).map_err(|error| error.to_string())
 }
 
-async fn is_ready(client: &Client, name: &str) -> Looked {
+/// Whether a node is Ready by what it said at or after a second since 1970.
+async fn is_ready(client: &Client, name: &str, since: i64) -> Looked {
     let node = Api::<Node>::all(client.clone()).get_opt(name).await.map_err(|error| error.to_string())?;
     let conditions = node.ok_or("it has not registered")?.status.and_then(|status| status.conditions).unwrap_or_default();
-    match conditions.into_iter().find(|condition| condition.type_ == "Ready") {
-        Some(ready) if ready.status == "True" => Ok(()),
-        ready => Err(ready.and_then(|ready| ready.message).unwrap_or_else(|| "it reports nothing".into())),
+    let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready").ok_or("it reports nothing")?;
+    if ready.last_heartbeat_time.is_none_or(|at| at.0.as_second() < since) {
+        return Err("it has not reported since".into());
     }
+    if ready.status == "True" { Ok(()) } else { Err(ready.message.unwrap_or_default()) }
 }
 
 async fn has_default_account(client: &Client) -> Looked {

@@ -111,7 +111,20 @@ pub fn cascade(kubectl: &Kubectl) {
     assert_eq!(kubectl.run(&["get", "pods,replicasets", "-l", "app=web", "-o", "name"]), "");
 }
 
+/// Puts the node back into service, whatever a test came to.
+struct InService<'a>(&'a Kubectl);
+
+impl Drop for InService<'_> {
+    fn drop(&mut self) {
+        for arguments in [["uncordon", "n1"].as_slice(), &["taint", "node", "n1", "dedicated:NoSchedule-"]] {
+            // Nothing to do where the test did it.
+            let _ = self.0.try_run(arguments);
+        }
+    }
+}
+
 pub fn cordon_and_taint(kubectl: &Kubectl) {
+    let in_service = InService(kubectl);
     assert_eq!(kubectl.run(&["cordon", "n1"]), "node/n1 cordoned\n");
     let printed = kubectl.run(&["get", "nodes"]);
     assert!(printed.contains("Ready,SchedulingDisabled"), "{printed}");
@@ -123,12 +136,14 @@ pub fn cordon_and_taint(kubectl: &Kubectl) {
     });
     assert_eq!(kubectl.run(&["taint", "node", "n1", "dedicated=tests:NoSchedule"]), "node/n1 tainted\n");
     assert_eq!(kubectl.run(&["uncordon", "n1"]), "node/n1 uncordoned\n");
+    // The event's series keeps its first text, as upstream's does; the condition has the latest.
     eventually(SOON, || {
-        let events = kubectl.run(&["events", "--for=pod/waits"]);
-        if events.contains("had untolerated taint") { Ok(()) } else { Err(events) }
+        let message = kubectl.run(&["get", "pod", "waits", "-o", "jsonpath={.status.conditions[?(@.type=='PodScheduled')].message}"]);
+        if message == "0/1 nodes are available: 1 node(s) had untolerated taint(s)." { Ok(()) } else { Err(message) }
     });
     assert_eq!(kubectl.run(&["taint", "node", "n1", "dedicated:NoSchedule-"]), "node/n1 untainted\n");
     kubectl.run(&["wait", "--for=condition=Ready", "pod/waits", "--timeout=60s"]);
+    drop(in_service);
 }
 
 pub fn describe_and_events(kubectl: &Kubectl) {

@@ -198,7 +198,7 @@ fn log_socket(context: &Context, request: Request<Incoming>, key: &str, protocol
                 return;
             }
         }
-        let _ = to_client.close().await;
+        let _ = to_client.send(websocket::farewell()).await;
     });
     upgrade::accept_websocket(key, chosen.as_deref())
 }

@@ -156,7 +156,7 @@ where
             tokio::select! {
                 read = tokio::io::AsyncReadExt::read_buf(&mut from_runtime, &mut buffer) => {
                     if read? == 0 {
-                        to_client.close().await?;
+                        to_client.send(websocket::farewell()).await?;
                         return Ok(false);
                     }
                     to_client.send(Message::Binary(buffer.split().freeze())).await?;
@@ -238,7 +238,7 @@ where
                 Some(spdy::Frame::Ping { .. } | spdy::Frame::Other) => {}
             }
         }
-        to_client.close().await?;
+        to_client.send(websocket::farewell()).await?;
         Ok::<(), Error>(())
     };
     let inward = async {

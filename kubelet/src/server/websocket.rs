@@ -11,6 +11,8 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 /// What one message may hold; clients send far less.
@@ -104,6 +106,11 @@ fn plain_error(status: &[u8]) -> Option<String> {
         return None;
     }
     Some(status["message"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The frame that ends a connection on which all was said. Without its code clients take the end for a failure.
+pub fn farewell() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 #[cfg(test)]
