@@ -20,7 +20,7 @@ down:
 # Two builds: of the binary that the lab runs, and of the tests. The lab's clusters come one after another.
 test: packages test-packages $(KUBECTL) ## everything that is tested
 	cargo build --bin corten
-	cargo test --workspace --exclude e2e -- --test-threads=$(TEST_THREADS)
+	cargo test --workspace --exclude e2e --no-fail-fast -- --test-threads=$(TEST_THREADS)
 	$(SUDO)env "PATH=$$PATH" cargo test -p e2e -- --test-threads=1
 
 check: ## what a change must pass before it is tested
