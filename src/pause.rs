@@ -33,12 +33,26 @@ mod tests {
         (child, process)
     }
 
+    /// Until the program has got so far as to block signals: before that they end it, as they end any program.
+    fn until_signals_wait(pid: i32) {
+        for _ in 0..500 {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or_default();
+            if blocked.trim().bytes().any(|digit| digit != b'0') {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the program never blocked its signals");
+    }
+
     #[test]
     fn pause_stays_until_it_is_asked_to_end() {
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
             let folder = tempfile::tempdir().unwrap();
             let (mut child, process) = started(folder.path());
             let pid = nix::unistd::Pid::from_raw(process.pid());
+            until_signals_wait(process.pid());
             kill(pid, Signal::SIGHUP).unwrap();
             kill(pid, Signal::SIGCHLD).unwrap();
             assert!(!process.wait(Duration::from_millis(100)), "other signals do not end it");
