@@ -32,10 +32,8 @@ fn sources() -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").ok_or("CARGO is not set")?;
     // Of this platform alone, so that nothing is fetched that the build does not need anyway.
     let platform = env::var("HOST").map_err(|error| error.to_string())?;
-    let output = Command::new(cargo)
-        .args(["metadata", "--format-version=1", "--filter-platform", &platform])
-        .output()
-        .map_err(|error| error.to_string())?;
+    let output =
+        Command::new(cargo).args(["metadata", "--format-version=1", "--filter-platform", &platform]).output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }

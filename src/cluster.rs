@@ -2,8 +2,8 @@
 //!
 //! `/var/lib/corten/clusters/NAME` is a link to the data folder, so that a cluster is found by name wherever its data is.
 
-use crate::error::{Error, file};
 use crate::command;
+use crate::error::{Error, file};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::fs;

@@ -55,7 +55,8 @@ pub fn archive(names: &[&str], layer: Layer, program: Program<'_>) -> io::Result
         "config": {"Entrypoint": program.entrypoint, "Cmd": program.cmd, "User": program.user, "Env": program.env, "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
     }));
-    let describe = |kind: &str, bytes: &[u8]| json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest(bytes), "size": bytes.len()});
+    let describe =
+        |kind: &str, bytes: &[u8]| json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest(bytes), "size": bytes.len()});
     let manifest = text(&json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",

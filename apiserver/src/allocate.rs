@@ -87,7 +87,8 @@ fn adopt(service: &mut Struct, schema: &Schema, old: Object<'_>) -> Result<(), E
     if health && new.number("spec.healthCheckNodePort") == 0 {
         kept.extend(old.get("spec.healthCheckNodePort").map(|value| ("spec.healthCheckNodePort", value.clone())));
     }
-    let node_ports = |service: Object<'_>| service.items("spec.ports").map(|port| port.number("nodePort")).filter(|port| *port != 0).collect::<BTreeSet<_>>();
+    let node_ports =
+        |service: Object<'_>| service.items("spec.ports").map(|port| port.number("nodePort")).filter(|port| *port != 0).collect::<BTreeSet<_>>();
     let used: BTreeSet<i64> = node_ports(old).intersection(&node_ports(new)).copied().collect();
     for (path, value) in kept {
         put(service, schema, path, value)?;
@@ -161,10 +162,18 @@ fn families(service: &mut Struct, schema: &Schema, old: Option<Object<'_>>, rang
     }
     if policy == "SingleStack" {
         if addresses.len() == 2 {
-            errors.push(field::Error::invalid(&at, &policy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified"));
+            errors.push(field::Error::invalid(
+                &at,
+                &policy,
+                "must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified",
+            ));
         }
         if families.len() == 2 {
-            errors.push(field::Error::invalid(&at, &policy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"));
+            errors.push(field::Error::invalid(
+                &at,
+                &policy,
+                "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified",
+            ));
         }
     }
     let at_addresses = spec.child("clusterIPs");
@@ -173,7 +182,11 @@ fn families(service: &mut Struct, schema: &Schema, old: Option<Object<'_>>, rang
             break;
         }
         if !ranges.has(family(address)) {
-            errors.push(field::Error::invalid(&at_addresses.index(index), shown(&addresses), format!("{} is not configured on this cluster", family(address))));
+            errors.push(field::Error::invalid(
+                &at_addresses.index(index),
+                shown(&addresses),
+                format!("{} is not configured on this cluster", family(address)),
+            ));
         } else if !address.is_empty() {
             families.push(family(address).into());
         }
@@ -198,9 +211,7 @@ fn families(service: &mut Struct, schema: &Schema, old: Option<Object<'_>>, rang
 fn prefers_dual_stack_as_before(new: Object<'_>, old: Option<Object<'_>>) -> bool {
     let Some(old) = old else { return false };
     let prefers = |service: Object<'_>| service.text("spec.ipFamilyPolicy") == "PreferDualStack";
-    prefers(new)
-        && prefers(old)
-        && ["spec.type", "spec.clusterIPs", "spec.ipFamilies"].iter().all(|path| old.get(path) == new.get(path))
+    prefers(new) && prefers(old) && ["spec.type", "spec.clusterIPs", "spec.ipFamilies"].iter().all(|path| old.get(path) == new.get(path))
 }
 
 /// SingleStack gives the second address and family up; nothing else may.

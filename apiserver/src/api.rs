@@ -117,9 +117,7 @@ impl Api {
             None => ServerTrust::Anyone,
         };
         let identity = match (&config.kubelet_client_certificate, &config.kubelet_client_key) {
-            (Some(certificate), Some(key)) => {
-                Some(Identity::new(Pem::File(certificate.clone()), Pem::File(key.clone())).map_err(StartError::Tls)?)
-            },
+            (Some(certificate), Some(key)) => Some(Identity::new(Pem::File(certificate.clone()), Pem::File(key.clone())).map_err(StartError::Tls)?),
             _ => None,
         };
         let api = Self {

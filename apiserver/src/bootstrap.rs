@@ -79,7 +79,8 @@ pub struct ApiService {
 }
 
 /// Versions whose priority is not the usual 15.
-const VERSION_PRIORITIES: &[(&str, &str, i32)] = &[("", "v1", 1), ("autoscaling", "v2", 30), ("flowcontrol.apiserver.k8s.io", "v1", 21), ("resource.k8s.io", "v1", 21)];
+const VERSION_PRIORITIES: &[(&str, &str, i32)] =
+    &[("", "v1", 1), ("autoscaling", "v2", 30), ("flowcontrol.apiserver.k8s.io", "v1", 21), ("resource.k8s.io", "v1", 21)];
 const CORE_GROUP_PRIORITY: i32 = 18_000;
 
 impl ApiService {
@@ -99,7 +100,8 @@ impl ApiService {
     }
 
     fn object(&self, now: Timestamp) -> Value {
-        let mut spec = json!({ "version": self.version, "groupPriorityMinimum": self.group_priority_minimum, "versionPriority": self.version_priority });
+        let mut spec =
+            json!({ "version": self.version, "groupPriorityMinimum": self.group_priority_minimum, "versionPriority": self.version_priority });
         if !self.group.is_empty() {
             spec["group"] = json!(self.group);
         }
@@ -163,7 +165,8 @@ pub async fn keep(writer: &impl Writer, facts: &Facts) {
 
 async fn namespaces(writer: &impl Writer) -> Result<(), Error> {
     for name in NAMESPACES {
-        create_missing(writer, cluster("", "namespaces", name), json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })).await?;
+        create_missing(writer, cluster("", "namespaces", name), json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }))
+            .await?;
     }
     Ok(())
 }
@@ -212,7 +215,11 @@ async fn api_service(writer: &impl Writer, service: &ApiService, now: Timestamp)
     create_missing(writer, place.clone(), service.object(now)).await?;
     let Some(mut existing) = writer.read(&place)? else { return Ok(()) };
     let available = |object: &Value| {
-        object["status"]["conditions"].as_array().into_iter().flatten().any(|condition| condition["type"] == "Available" && condition["status"] == "True")
+        object["status"]["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|condition| condition["type"] == "Available" && condition["status"] == "True")
     };
     if available(&existing) || !existing["spec"]["service"].is_null() {
         return Ok(());

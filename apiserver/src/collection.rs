@@ -21,14 +21,20 @@ use std::sync::Arc;
 /// Deletes of one collection that run at a time.
 const DELETES_AT_ONCE_MAX: usize = 16;
 
-pub async fn delete(api: &Arc<Api>, found: &Found, request: Authorized, body: Incoming, options: Options, accept: Accept) -> Result<Response<Body>, Error> {
+pub async fn delete(
+    api: &Arc<Api>,
+    found: &Found,
+    request: Authorized,
+    body: Incoming,
+    options: Options,
+    accept: Accept,
+) -> Result<Response<Body>, Error> {
     let bytes = body::read(body).await?;
     let delete = decode::delete_options(&request.parts.headers, &bytes, &options)?;
     let selection = Selection::new(&found.resource, &request.target, &options)?;
     let snapshot = api.store.consistent().await?;
     let prefix = read::prefix(&found.resource, &request.target.namespace);
-    let rows: Vec<Arc<Row>> =
-        snapshot.range(&Range::prefix(prefix)).filter(|(_, row)| selection.matches(row)).map(|(_, row)| row.clone()).collect();
+    let rows: Vec<Arc<Row>> = snapshot.range(&Range::prefix(prefix)).filter(|(_, row)| selection.matches(row)).map(|(_, row)| row.clone()).collect();
     let view = View::new(found, accept, &options, api.clock.now());
     let deletes: Vec<_> = rows.iter().map(|row| one(api, intent(api, found, &request, &delete, accept, row))).collect();
     let results: Vec<Result<(), Error>> = stream::iter(deletes).buffer_unordered(DELETES_AT_ONCE_MAX).collect().await;

@@ -2,6 +2,7 @@
 //!
 //! Upgraded connections are copied byte for byte: what WebSocket frames mean is between the client and the kubelet.
 
+use crate::Error;
 use crate::api::Api;
 use crate::auth::Attributes;
 use crate::body::{Body, Incoming, StreamError};
@@ -11,7 +12,6 @@ use crate::read;
 use crate::request::Verb;
 use crate::resource::Object;
 use crate::serve::{Authorized, Found};
-use crate::Error;
 use apiserver_store::Range;
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
@@ -58,7 +58,10 @@ pub async fn answer(api: &Arc<Api>, found: &Found, request: Authorized, body: In
     if matches!(subresource.as_str(), "exec" | "attach" | "portforward") && request.verb == Verb::Get {
         // A WebSocket can only be opened by GET; what it does is a create.
         let target = &request.target;
-        let ask = Attributes { subresource: &target.subresource, ..Attributes::resource(&request.user, "create", "", &target.resource, &target.namespace, &target.name) };
+        let ask = Attributes {
+            subresource: &target.subresource,
+            ..Attributes::resource(&request.user, "create", "", &target.resource, &target.namespace, &target.name)
+        };
         let decision = api.auth.authorize(&ask);
         if !decision.allowed() {
             return Err(ask.forbidden(decision.reason()));
@@ -113,14 +116,19 @@ fn container<'a>(pod: Object<'a>, named: Option<&'a str>, name: &str, subresourc
         .filter_map(|container| container.at(pod.schema, "name").and_then(|value| value.as_str()))
         .collect();
     if let Some(named) = named.filter(|named| !named.is_empty()) {
-        return if names.contains(&named) { Ok(named) } else { Err(Error::BadRequest(format!("container {named} is not valid for pod {name}").into())) };
+        return if names.contains(&named) {
+            Ok(named)
+        } else {
+            Err(Error::BadRequest(format!("container {named} is not valid for pod {name}").into()))
+        };
     }
     let regular: Vec<&str> =
         pod.list("spec.containers").iter().filter_map(|container| container.at(pod.schema, "name").and_then(|value| value.as_str())).collect();
     if let [only] = regular.as_slice() {
         return Ok(only);
     }
-    if let Some(default) = pod.get("metadata.annotations").and_then(|value| value.as_map()).and_then(|map| map.get("kubectl.kubernetes.io/default-container"))
+    if let Some(default) =
+        pod.get("metadata.annotations").and_then(|value| value.as_map()).and_then(|map| map.get("kubectl.kubernetes.io/default-container"))
         && subresource != "log"
         && let Some(default) = default.as_str()
         && names.contains(&default)
@@ -291,7 +299,8 @@ fn service_proxy(api: &Api, found: &Found, request: &Authorized) -> Result<Onwar
         };
         for endpoint in tree.list_at(schema, "endpoints") {
             let ready = endpoint.at(schema, "conditions.ready").and_then(|value| value.as_bool()).unwrap_or(true);
-            let address = endpoint.at(schema, "addresses").and_then(|value| value.as_list()).and_then(|list| list.first()).and_then(|value| value.as_str());
+            let address =
+                endpoint.at(schema, "addresses").and_then(|value| value.as_list()).and_then(|list| list.first()).and_then(|value| value.as_str());
             if let (true, Some(address), Ok(number)) = (ready, address, u16::try_from(number)) {
                 backends.push((address.to_owned(), number));
             }

@@ -53,8 +53,7 @@ impl Found {
 
     /// Whether rows of this resource can be sent as they lie.
     pub fn is_as_stored(&self, row: &Row) -> bool {
-        matches!(self.served().convert, Convert::Same)
-            && row.object().is_some_and(|object| object.schema() == self.resource.storage.generation)
+        matches!(self.served().convert, Convert::Same) && row.object().is_some_and(|object| object.schema() == self.resource.storage.generation)
     }
 }
 

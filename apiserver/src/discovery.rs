@@ -1,11 +1,11 @@
 //! Discovery: which groups, versions and resources there are. The documents of old (`/api`, `/apis`, `/apis/GROUP`, `/apis/GROUP/VERSION`) and the
 //! aggregated ones (`apidiscovery.k8s.io`) that say all at once. Pure functions of a [`Catalog`], encoded once for each of its generations.
 
-use crate::{media, meta};
 use crate::request::Verb;
 use crate::resource::catalog::{Catalog, Group};
 use crate::resource::{Resource, Served, Subresource};
 use crate::stage::decode::builtin_shape;
+use crate::{media, meta};
 use apiserver_machinery::codec::Report;
 use apiserver_machinery::{json, protobuf};
 use base64::Engine as _;

@@ -25,9 +25,6 @@ const CONNECTIONS_MAX: usize = 20_000;
 /// How long open requests may go on after shutdown has begun.
 const DRAIN_MS_MAX: u64 = 2_000;
 
-
-
-
 /// Accepts connections until shutdown.
 pub async fn listen(listener: TcpListener, tls: Arc<rustls::ServerConfig>, api: Arc<Api>, tasks: Tasks) {
     let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));

@@ -93,10 +93,15 @@ fn not_acceptable(clauses: &[(u32, &str)], offer: Offer) -> Error {
     let protobuf = if offer.protobuf { ", application/vnd.kubernetes.protobuf" } else { "" };
     let served = |clause: &str| matches!(clause.split(';').next(), Some(JSON | YAML | PROTOBUF | "*/*" | "application/*"));
     if clauses.iter().any(|(_, clause)| served(clause)) {
-        return Error::NotAcceptable { message: format!("only the following media types are accepted: application/json, application/yaml{protobuf}"), routed: false };
+        return Error::NotAcceptable {
+            message: format!("only the following media types are accepted: application/json, application/yaml{protobuf}"),
+            routed: false,
+        };
     }
     let streams = if offer.protobuf { ", application/vnd.kubernetes.protobuf;stream=watch" } else { "" };
-    let message = format!("406: Not Acceptable\n\nAvailable representations: application/json, application/yaml{protobuf}, application/json;stream=watch{streams}");
+    let message = format!(
+        "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml{protobuf}, application/json;stream=watch{streams}"
+    );
     Error::NotAcceptable { message, routed: true }
 }
 
@@ -155,7 +160,9 @@ pub fn content(headers: &HeaderMap, protobuf: bool) -> Result<Format, Error> {
         PROTOBUF if protobuf => Ok(Format::Protobuf),
         _ => {
             let protobuf = if protobuf { ", application/vnd.kubernetes.protobuf" } else { "" };
-            let message = format!("the body of the request was in an unknown format - accepted media types include: application/json, application/yaml{protobuf}");
+            let message = format!(
+                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml{protobuf}"
+            );
             Err(Error::UnsupportedMediaType { message, routed: false })
         }
     }

@@ -41,23 +41,16 @@ impl Metrics {
     /// Names and labels are constants, so making them does not fail; one that is refused counts unseen.
     pub fn new() -> Result<Self, prometheus::Error> {
         let labels = &["verb", "group", "version", "resource", "subresource", "scope", "component", "code"];
-        let requests = IntCounterVec::new(
-            Opts::new("apiserver_request_total", "Requests by verb, resource and HTTP response code."),
-            labels,
-        )?;
+        let requests = IntCounterVec::new(Opts::new("apiserver_request_total", "Requests by verb, resource and HTTP response code."), labels)?;
         let durations = HistogramVec::new(
             HistogramOpts::new("apiserver_request_duration_seconds", "Response latency in seconds by verb and resource.")
                 .buckets(DURATION_BUCKETS_SECONDS.to_vec()),
             &labels[..7],
         )?;
-        let inflight = IntGaugeVec::new(
-            Opts::new("apiserver_current_inflight_requests", "Requests that are being answered, by kind."),
-            &["request_kind"],
-        )?;
-        let watchers = IntGaugeVec::new(
-            Opts::new("apiserver_longrunning_requests", "Open watches by resource."),
-            &["verb", "group", "resource", "component"],
-        )?;
+        let inflight =
+            IntGaugeVec::new(Opts::new("apiserver_current_inflight_requests", "Requests that are being answered, by kind."), &["request_kind"])?;
+        let watchers =
+            IntGaugeVec::new(Opts::new("apiserver_longrunning_requests", "Open watches by resource."), &["verb", "group", "resource", "component"])?;
         Ok(Self { requests: register(requests), durations: register(durations), inflight: register(inflight), watchers: register(watchers) })
     }
 

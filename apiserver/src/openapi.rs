@@ -6,10 +6,10 @@ mod paths;
 mod schemas;
 
 use crate::discovery::Document;
-use crate::{media, meta};
 use crate::nonresource::KUBERNETES_VERSION;
 use crate::resource::catalog::Catalog;
 use crate::resource::{Resource, Served};
+use crate::{media, meta};
 use apiserver_machinery::builtin;
 use apiserver_machinery::schema::TypeId;
 use bytes::Bytes;
@@ -77,7 +77,8 @@ fn index(catalog: &Catalog) -> Value {
         let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
         // What is served under a group and version decides its document.
         let parts = catalog.resources_of(&group, &version);
-        let parts = parts.map(|(resource, served)| format!("{}{:?}{:?}{:?}", resource.plural, resource.verbs, resource.subresources, served.open_api));
+        let parts =
+            parts.map(|(resource, served)| format!("{}{:?}{:?}{:?}", resource.plural, resource.verbs, resource.subresources, served.open_api));
         let hash = meta::hash_text(parts.collect::<String>().as_bytes());
         paths.insert(path.clone(), json!({ "serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}") }));
     }

@@ -2,8 +2,8 @@
 
 use crate::Error;
 use crate::stage::decode;
-pub use apiserver_machinery::patch::FieldValidation;
 use apiserver_machinery::field::{self, Path};
+pub use apiserver_machinery::patch::FieldValidation;
 use apiserver_machinery::{Str, fields, labels};
 use std::borrow::Cow;
 
@@ -94,8 +94,7 @@ impl Options {
             }
             "continue" => self.continue_token = value.into(),
             "labelSelector" => {
-                self.label_selector = labels::Selector::parse(value)
-                    .map_err(|error| Error::bad_request(error.to_string()))?;
+                self.label_selector = labels::Selector::parse(value).map_err(|error| Error::bad_request(error.to_string()))?;
             }
             "fieldSelector" => {
                 self.field_selector = fields::Selector::parse(value).map_err(|error| Error::bad_request(error.to_string()))?;

@@ -86,7 +86,15 @@ impl View {
                 let tree = self.decoded(row, revision)?;
                 let object = Object { schema: &self.found.served().shape.schema, tree: &tree };
                 let mut out = Vec::new();
-                table::document_without_definitions(&self.found.served().columns, &[object], self.include, version, &table::ListMeta::of(object), self.cells(), &mut out);
+                table::document_without_definitions(
+                    &self.found.served().columns,
+                    &[object],
+                    self.include,
+                    version,
+                    &table::ListMeta::of(object),
+                    self.cells(),
+                    &mut out,
+                );
                 Ok(out.into())
             }
             _ => self.object_at(row, revision),

@@ -98,7 +98,11 @@ pub async fn not_older_than(api: &Api, wanted: Revision) -> Result<Snapshot, Err
 fn too_large(wanted: Revision, current: Revision) -> Error {
     let message = format!("Too large resource version: {}, current: {}", wanted.0, current.0);
     Error::Timeout {
-        causes: vec![crate::status::Cause { reason: "ResourceVersionTooLarge".into(), message: "Too large resource version".into(), field: String::new() }],
+        causes: vec![crate::status::Cause {
+            reason: "ResourceVersionTooLarge".into(),
+            message: "Too large resource version".into(),
+            field: String::new(),
+        }],
         message,
         retry_after_seconds: 1,
     }

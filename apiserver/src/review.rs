@@ -1,5 +1,6 @@
 //! Creates that store nothing: the object comes back with its status filled in. Reviews of tokens and of access, and TokenRequests.
 
+use crate::Error;
 use crate::api::Api;
 use crate::auth::{review, token_request};
 use crate::media;
@@ -7,7 +8,6 @@ use crate::options::Options;
 use crate::request::{Target, User};
 use crate::serve::Found;
 use crate::stage::decode::{self, Expected};
-use crate::Error;
 use apiserver_machinery::tree::Struct;
 use http::HeaderMap;
 

@@ -53,8 +53,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), StartError> {
 pub async fn start(config: Config, listeners: Vec<TcpListener>, tasks: Tasks) -> Result<Arc<Api>, StartError> {
     let store = open(&config, &tasks).await?;
     let auth = auth_config(&config)?;
-    let identity =
-        Identity::new(Pem::File(config.tls_cert_file.clone()), Pem::File(config.tls_private_key_file.clone())).map_err(StartError::Tls)?;
+    let identity = Identity::new(Pem::File(config.tls_cert_file.clone()), Pem::File(config.tls_private_key_file.clone())).map_err(StartError::Tls)?;
     let api = Api::new(config, store, auth, tasks.clone())?;
     prepare(&api, &tasks).await?;
     let server = tls::server_config(identity, ClientCertificates::Request, ALPN_HTTP).map_err(StartError::Tls)?;

@@ -170,7 +170,8 @@ impl Error {
     /// The Status that Kubernetes gives for this error.
     pub fn status(&self) -> Status {
         let message = self.to_string();
-        let named = |group: &Str, kind: &Str, name: &Str| Details { group: group.clone(), kind: kind.clone(), name: name.clone(), ..Details::default() };
+        let named =
+            |group: &Str, kind: &Str, name: &Str| Details { group: group.clone(), kind: kind.clone(), name: name.clone(), ..Details::default() };
         match self {
             Error::BadRequest(_) => Status::failure(400, "BadRequest", message, None),
             Error::Unauthorized => Status::failure(401, "Unauthorized", message, None),
@@ -235,10 +236,8 @@ pub fn invalid(resource: &crate::resource::Resource, name: &str, errors: Vec<fie
 
 /// As [`invalid`], of a kind that the resource itself is not (`Scale`, `Binding`).
 pub fn invalid_as(group: &str, kind: &str, name: &str, errors: Vec<field::Error>) -> Error {
-    let causes = errors
-        .iter()
-        .map(|error| Cause { reason: error.kind.reason().into(), message: error.body(), field: error.field.to_string() })
-        .collect();
+    let causes =
+        errors.iter().map(|error| Cause { reason: error.kind.reason().into(), message: error.body(), field: error.field.to_string() }).collect();
     Error::Invalid { group: group.into(), kind: kind.into(), name: name.into(), message: field::aggregate(&errors), causes }
 }
 
@@ -252,7 +251,9 @@ impl From<apiserver_store::CommitError> for Error {
     fn from(error: apiserver_store::CommitError) -> Self {
         use apiserver_store::CommitError;
         match error {
-            CommitError::ValueTooLarge { .. } | CommitError::TxnTooLarge { .. } | CommitError::KeyTooLarge { .. } => Error::TooLarge(error.to_string().into()),
+            CommitError::ValueTooLarge { .. } | CommitError::TxnTooLarge { .. } | CommitError::KeyTooLarge { .. } => {
+                Error::TooLarge(error.to_string().into())
+            }
             CommitError::Full => Error::Internal(error.to_string()),
             // Whether it was written will be known only later.
             CommitError::Unknown { .. } => Error::Timeout { message: error.to_string(), causes: Vec::new(), retry_after_seconds: 1 },

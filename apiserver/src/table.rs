@@ -41,14 +41,30 @@ impl<'a> ListMeta<'a> {
 }
 
 /// A whole table. Without column definitions the cells are the same: later events of a watch leave them out.
-pub fn document(columns: &Columns, objects: &[Object<'_>], include: Include, version: &str, meta: &ListMeta<'_>, cells: CellContext, out: &mut Vec<u8>) {
+pub fn document(
+    columns: &Columns,
+    objects: &[Object<'_>],
+    include: Include,
+    version: &str,
+    meta: &ListMeta<'_>,
+    cells: CellContext,
+    out: &mut Vec<u8>,
+) {
     head(version, meta, out);
     definitions(columns, out);
     rows(columns, objects, include, version, cells, out);
 }
 
 /// A table whose column definitions the client has already: later events of a watch.
-pub fn document_without_definitions(columns: &Columns, objects: &[Object<'_>], include: Include, version: &str, meta: &ListMeta<'_>, cells: CellContext, out: &mut Vec<u8>) {
+pub fn document_without_definitions(
+    columns: &Columns,
+    objects: &[Object<'_>],
+    include: Include,
+    version: &str,
+    meta: &ListMeta<'_>,
+    cells: CellContext,
+    out: &mut Vec<u8>,
+) {
     head(version, meta, out);
     out.extend_from_slice(b",\"columnDefinitions\":null");
     rows(columns, objects, include, version, cells, out);
@@ -85,7 +101,9 @@ pub fn definitions(columns: &Columns, out: &mut Vec<u8>) {
     }
     for (at, column) in columns.0.iter().enumerate() {
         out.push(if at == 0 { b'[' } else { b',' });
-        for (key, text) in [("{\"name\":", &column.name), (",\"type\":", &column.ty), (",\"format\":", &column.format), (",\"description\":", &column.description)] {
+        for (key, text) in
+            [("{\"name\":", &column.name), (",\"type\":", &column.ty), (",\"format\":", &column.format), (",\"description\":", &column.description)]
+        {
             out.extend_from_slice(key.as_bytes());
             json::write_string(text, out);
         }

@@ -12,8 +12,8 @@ use crate::serve::{Authorized, Found};
 use crate::stage::decode::options_invalid;
 use crate::stage::respond;
 use crate::status::Status;
-use apiserver_machinery::tree::{Map, Struct, Value};
 use apiserver_machinery::field::{self, Path};
+use apiserver_machinery::tree::{Map, Struct, Value};
 use apiserver_machinery::{json, protobuf};
 use apiserver_store::{Change, Closed, Ending, Range, Revision, Row, Snapshot, Watch, WatchError};
 use bytes::{Bytes, BytesMut};
@@ -72,7 +72,8 @@ pub async fn watch(api: &Api, found: &Found, request: &Authorized, options: Opti
     };
     let start = start(api, &options, &range, &selection).await?;
     let view = View::new(found, accept, &options, api.clock.now());
-    let timeout = options.timeout_seconds.filter(|seconds| *seconds > 0).unwrap_or_else(|| rand::random_range(TIMEOUT_SECONDS_MIN..TIMEOUT_SECONDS_MIN * 2));
+    let timeout =
+        options.timeout_seconds.filter(|seconds| *seconds > 0).unwrap_or_else(|| rand::random_range(TIMEOUT_SECONDS_MIN..TIMEOUT_SECONDS_MIN * 2));
     let watch = match api.store.watch(range, start.after) {
         Ok(watch) => Ok(watch),
         Err(WatchError::Compacted(compacted)) => Err(too_old(start.after, compacted.floor)),
@@ -114,9 +115,7 @@ fn check_options(options: &Options) -> Result<(), Error> {
         None if !options.resource_version_match.is_empty() => {
             fault("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
         }
-        Some(_) if !not_older => {
-            fault("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-        }
+        Some(_) if !not_older => fault("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
         _ if !options.continue_token.is_empty() => fault("continue", "continue is forbidden for watch"),
         _ => Ok(()),
     }

@@ -38,7 +38,10 @@ pub struct Intent {
 pub enum Action {
     Create(Struct),
     Update(Struct),
-    Patch { kind: PatchType, body: Bytes },
+    Patch {
+        kind: PatchType,
+        body: Bytes,
+    },
     /// The configuration of a server-side apply, as it came.
     Apply(Value),
     Delete(DeleteOptions),
@@ -125,7 +128,14 @@ pub enum Object {
 }
 
 /// Answers a mutating request.
-pub async fn write(api: &Arc<Api>, found: &Found, request: Authorized, body: Incoming, options: Options, accept: Accept) -> Result<Response<Body>, Error> {
+pub async fn write(
+    api: &Arc<Api>,
+    found: &Found,
+    request: Authorized,
+    body: Incoming,
+    options: Options,
+    accept: Accept,
+) -> Result<Response<Body>, Error> {
     if request.verb == Verb::DeleteCollection {
         return collection::delete(api, found, request, body, options, accept).await;
     }

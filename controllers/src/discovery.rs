@@ -64,7 +64,12 @@ fn read(groups: Groups, into: &mut Discovered) {
                 let Some(kind) = resource.response_kind else { continue };
                 if seen.insert(resource.resource.clone()) {
                     into.resources.push(Resource {
-                        kind: Kind { group: name.clone().into(), version: version.version.clone().into(), kind: kind.kind.into(), plural: resource.resource.into() },
+                        kind: Kind {
+                            group: name.clone().into(),
+                            version: version.version.clone().into(),
+                            kind: kind.kind.into(),
+                            plural: resource.resource.into(),
+                        },
                         namespaced: resource.scope == "Namespaced",
                         verbs: resource.verbs,
                     });
@@ -127,7 +132,8 @@ mod tests {
 
     #[test]
     fn the_preferred_version_is_taken_and_silent_groups_are_named() {
-        let resource = |name: &str, kind: &str| json!({"resource": name, "responseKind": {"kind": kind}, "scope": "Namespaced", "verbs": ["list", "delete"]});
+        let resource =
+            |name: &str, kind: &str| json!({"resource": name, "responseKind": {"kind": kind}, "scope": "Namespaced", "verbs": ["list", "delete"]});
         let groups = json!({"items": [
             {"metadata": {"name": "autoscaling"}, "versions": [
                 {"version": "v2", "freshness": "Current", "resources": [resource("horizontalpodautoscalers", "HorizontalPodAutoscaler")]},

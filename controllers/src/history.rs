@@ -125,7 +125,9 @@ mod tests {
     #[test]
     fn a_revision_holds_the_patch_that_brings_its_template_back() {
         let owner = serde_json::from_value(json!({"namespace": "a", "name": "web", "uid": "u", "annotations": {"x": "y"}})).unwrap();
-        let Action::Create { object, .. } = create(&Kind::of::<k8s_openapi::api::apps::v1::DaemonSet>(), &owner, &template("v1"), None, 4) else { panic!() };
+        let Action::Create { object, .. } = create(&Kind::of::<k8s_openapi::api::apps::v1::DaemonSet>(), &owner, &template("v1"), None, 4) else {
+            panic!()
+        };
         assert_eq!(object["data"]["spec"]["template"]["$patch"], "replace");
         assert_eq!(object["revision"], 4);
         assert_eq!(object["metadata"]["name"].as_str().unwrap(), format!("web-{}", object["metadata"]["labels"][HASH_LABEL].as_str().unwrap()));

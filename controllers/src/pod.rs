@@ -81,8 +81,10 @@ mod tests {
         let owner: ObjectMeta = serde_json::from_value(json!({"namespace": "a", "name": "web", "uid": "set"})).unwrap();
         let template = json!({"metadata": {"labels": {"app": "web"}, "annotations": {"x": "y"}}, "spec": {"containers": [{"name": "c"}]}});
         let pod = from_template(&Kind::of::<k8s_openapi::api::apps::v1::ReplicaSet>(), &owner, &serde_json::from_value(template.clone()).unwrap());
-        let reference = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "set", "controller": true, "blockOwnerDeletion": true});
-        let metadata = json!({"generateName": "web-", "namespace": "a", "labels": {"app": "web"}, "annotations": {"x": "y"}, "ownerReferences": [reference]});
+        let reference =
+            json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "set", "controller": true, "blockOwnerDeletion": true});
+        let metadata =
+            json!({"generateName": "web-", "namespace": "a", "labels": {"app": "web"}, "annotations": {"x": "y"}, "ownerReferences": [reference]});
         assert_eq!((&pod["metadata"], &pod["spec"]), (&metadata, &template["spec"]));
     }
 

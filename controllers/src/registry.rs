@@ -2,10 +2,8 @@
 
 use crate::config::Config;
 use crate::{
-    clusterrole, cronjob, daemonset, deployment, disruption, endpoints, endpointslice,
-    endpointslicemirroring, garbage, job, namespace, nodeipam, nodelifecycle, podgc, quota,
-    replicaset, rootca, serviceaccount, statefulset, tainteviction, ttlafterfinished,
-    volumeprotection,
+    clusterrole, cronjob, daemonset, deployment, disruption, endpoints, endpointslice, endpointslicemirroring, garbage, job, namespace, nodeipam,
+    nodelifecycle, podgc, quota, replicaset, rootca, serviceaccount, statefulset, tainteviction, ttlafterfinished, volumeprotection,
 };
 use apiserver_client::{Client, Informers, Recorder};
 use apiserver_component::Tasks;

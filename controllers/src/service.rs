@@ -136,8 +136,7 @@ impl TriggerTimes {
     pub fn next(&self, key: &ObjectKey, service: &Service, pods: &[Arc<Pod>]) -> Option<Timestamp> {
         let created = service.metadata.creation_timestamp.as_ref().map(from_time);
         let turned = |pod: &Pod| pod::condition(pod, "Ready").and_then(|ready| ready.last_transition_time.as_ref()).map(from_time);
-        let turns: HashMap<String, Timestamp> =
-            pods.iter().filter_map(|pod| Some((pod.metadata.name.clone()?, turned(pod)?))).collect();
+        let turns: HashMap<String, Timestamp> = pods.iter().filter_map(|pod| Some((pod.metadata.name.clone()?, turned(pod)?))).collect();
         let mut all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let Some(seen) = all.get(key) else {
             all.insert(key.clone(), Seen { service: created, pods: turns });

@@ -98,7 +98,8 @@ impl Kubectl {
     pub fn on_terminal(&self, arguments: &[&str], typed: &str) -> String {
         use std::io::Write as _;
         let command = self.command(arguments);
-        let quoted: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(|part| format!("'{}'", part.to_string_lossy())).collect();
+        let quoted: Vec<String> =
+            std::iter::once(command.get_program()).chain(command.get_args()).map(|part| format!("'{}'", part.to_string_lossy())).collect();
         let mut child = Command::new("script")
             .args(["-qefc", &quoted.join(" "), "/dev/null"])
             .stdin(Stdio::piped())

@@ -36,7 +36,8 @@ pub fn admit(candidate: &Pod, others: &[&Pod], room: &Room<'_>) -> Result<(), Re
         let capacity = room.allocatable.get(name).copied().unwrap_or_default();
         if used + amount > capacity {
             let show = |amount: Amount| if name == CPU { amount.millis() } else { amount.value() };
-            let message = format!("Node didn't have enough resource: {name}, requested: {}, used: {}, capacity: {}", show(amount), show(used), show(capacity));
+            let message =
+                format!("Node didn't have enough resource: {name}, requested: {}, used: {}, capacity: {}", show(amount), show(used), show(capacity));
             return refuse(&format!("OutOf{name}"), message);
         }
     }
@@ -60,9 +61,18 @@ pub fn admit(candidate: &Pod, others: &[&Pod], room: &Room<'_>) -> Result<(), Re
 
 /// Settings of the kernel that are a namespace's own, and harm nobody else.
 const SAFE_SYSCTLS: [&str; 12] = [
-    "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem",
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
 ];
 
 /// A sysctl that a Pod may not set, by its dotted name.

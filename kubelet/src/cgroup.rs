@@ -89,9 +89,7 @@ pub fn pod_group_limits(pod: &Pod) -> Limits {
     let cpu = Some(quota_us(limits.get(CPU).millis())).filter(|quota| *quota > 0);
     let memory = Some(limits.get(MEMORY).value()).filter(|bytes| *bytes > 0);
     match Qos::of(pod) {
-        Qos::Guaranteed => {
-            Limits { cpu_shares: Some(shares(requests.get(CPU).millis())), cpu_quota_us: cpu, memory_bytes: memory, pids: None }
-        }
+        Qos::Guaranteed => Limits { cpu_shares: Some(shares(requests.get(CPU).millis())), cpu_quota_us: cpu, memory_bytes: memory, pids: None },
         Qos::Burstable => Limits {
             cpu_shares: Some(shares(requests.get(CPU).millis())),
             cpu_quota_us: cpu.filter(|_| declared(CPU)),
@@ -155,9 +153,7 @@ impl Cgroups {
         let path = path.trim_start_matches('/');
         match self.version {
             Version::V2 => vec![self.mount.join(path)],
-            Version::V1 => {
-                V1_CONTROLLERS.iter().map(|name| self.mount.join(name)).filter(|root| root.is_dir()).map(|root| root.join(path)).collect()
-            }
+            Version::V1 => V1_CONTROLLERS.iter().map(|name| self.mount.join(name)).filter(|root| root.is_dir()).map(|root| root.join(path)).collect(),
         }
     }
 

@@ -64,10 +64,7 @@ pub fn config(pod: &Pod, container: &Container, inputs: Inputs<'_>) -> Result<v1
         stdin: container.stdin.unwrap_or_default(),
         stdin_once: container.stdin_once.unwrap_or_default(),
         tty: container.tty.unwrap_or_default(),
-        linux: Some(v1::LinuxContainerConfig {
-            resources: Some(resources(pod, container, inputs.memory_capacity)),
-            security_context: Some(context),
-        }),
+        linux: Some(v1::LinuxContainerConfig { resources: Some(resources(pod, container, inputs.memory_capacity)), security_context: Some(context) }),
         ..Default::default()
     })
 }
@@ -182,7 +179,11 @@ mod tests {
     fn resources_become_shares_quota_and_limits() {
         let check = |resources: Value, shares, quota, memory, oom| {
             let made = made(json!({"resources": resources})).linux.and_then(|linux| linux.resources).expect("resources");
-            assert_eq!((made.cpu_shares, made.cpu_quota, made.memory_limit_in_bytes, made.oom_score_adj), (shares, quota, memory, oom), "{resources}");
+            assert_eq!(
+                (made.cpu_shares, made.cpu_quota, made.memory_limit_in_bytes, made.oom_score_adj),
+                (shares, quota, memory, oom),
+                "{resources}"
+            );
         };
         check(json!({}), 2, 0, 0, 1000);
         check(json!({"limits": {"cpu": "500m"}}), 512, 50_000, 0, 999);

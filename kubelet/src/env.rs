@@ -243,10 +243,7 @@ fn link_variables(name: &str, service: &Service) -> Vec<(String, String)> {
     let ports = spec.ports.as_deref().unwrap_or_default();
     let Some(first) = ports.first() else { return Vec::new() };
     let prefix = variable_name(name);
-    let mut variables = vec![
-        (format!("{prefix}_SERVICE_HOST"), ip.clone()),
-        (format!("{prefix}_SERVICE_PORT"), first.port.to_string()),
-    ];
+    let mut variables = vec![(format!("{prefix}_SERVICE_HOST"), ip.clone()), (format!("{prefix}_SERVICE_PORT"), first.port.to_string())];
     for port in ports {
         if let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) {
             variables.push((format!("{prefix}_SERVICE_PORT_{}", variable_name(name)), port.port.to_string()));
@@ -298,9 +295,7 @@ mod tests {
     }
 
     fn check(container: Value, expect: Result<&[(&str, &str)], &str>) {
-        let expect = expect
-            .map(|pairs| pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
-            .map_err(str::to_owned);
+        let expect = expect.map(|pairs| pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()).map_err(str::to_owned);
         assert_eq!(run(container.clone(), &sources()), expect, "{container}");
     }
 
@@ -323,8 +318,10 @@ mod tests {
 
     #[test]
     fn later_variables_see_earlier_ones() {
-        check(json!({"env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "$(X)$(Z)"}, {"name": "Z", "value": "3"}]}),
-            Ok(&[("X", "1"), ("Y", "1$(Z)"), ("Z", "3")]));
+        check(
+            json!({"env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "$(X)$(Z)"}, {"name": "Z", "value": "3"}]}),
+            Ok(&[("X", "1"), ("Y", "1$(Z)"), ("Z", "3")]),
+        );
     }
 
     #[test]
@@ -339,17 +336,28 @@ mod tests {
     fn what_is_missing_fails_unless_it_is_optional() {
         check(json!({"envFrom": [{"configMapRef": {"name": "none"}}]}), Err("configmap \"none\" not found"));
         check(json!({"envFrom": [{"configMapRef": {"name": "none", "optional": true}}]}), Ok(&[]));
-        check(json!({"env": [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "none"}}}]}), Err("couldn't find key none in ConfigMap n/m"));
+        check(
+            json!({"env": [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "none"}}}]}),
+            Err("couldn't find key none in ConfigMap n/m"),
+        );
         check(json!({"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "none", "optional": true}}}]}), Ok(&[]));
     }
 
     #[test]
     fn services_of_the_namespace_and_the_kubernetes_service_show() {
         let service = |namespace: &str, name: &str, ip: &str| -> Arc<Service> {
-            Arc::new(serde_json::from_value(json!({"metadata": {"name": name, "namespace": namespace},
-                "spec": {"clusterIP": ip, "ports": [{"port": 80, "name": "web-port"}]}})).expect("a service"))
+            Arc::new(
+                serde_json::from_value(json!({"metadata": {"name": name, "namespace": namespace},
+                "spec": {"clusterIP": ip, "ports": [{"port": 80, "name": "web-port"}]}}))
+                .expect("a service"),
+            )
         };
-        let services = vec![service("n", "my-svc", "10.0.0.9"), service("other", "x", "10.0.0.8"), service("default", "kubernetes", "10.0.0.1"), service("n", "headless", "None")];
+        let services = vec![
+            service("n", "my-svc", "10.0.0.9"),
+            service("other", "x", "10.0.0.8"),
+            service("default", "kubernetes", "10.0.0.1"),
+            service("n", "headless", "None"),
+        ];
         let seen = run(json!({}), &Sources { services, ..Default::default() }).expect("an environment");
         assert_eq!(seen["MY_SVC_SERVICE_HOST"], "10.0.0.9");
         assert_eq!(seen["MY_SVC_SERVICE_PORT_WEB_PORT"], "80");

@@ -111,7 +111,8 @@ mod tests {
             std::fs::write(folder.path().join(name), "").expect("written");
         }
         remove_log(&folder.path().join("1.log"));
-        let mut left: Vec<String> = std::fs::read_dir(folder.path()).expect("read").flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut left: Vec<String> =
+            std::fs::read_dir(folder.path()).expect("read").flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
         left.sort();
         assert_eq!(left, ["11.log", "2.log"]);
     }

@@ -178,7 +178,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn target(get: Value) -> Result<Target, Error> {
-        let container: Container = serde_json::from_value(json!({"name": "c", "ports": [{"name": "web", "containerPort": 8080}]})).expect("a container");
+        let container: Container =
+            serde_json::from_value(json!({"name": "c", "ports": [{"name": "web", "containerPort": 8080}]})).expect("a container");
         Target::of(&serde_json::from_value(get).expect("an action"), &container, "10.0.0.1", "probe")
     }
 

@@ -157,13 +157,7 @@ pub async fn ensure(shared: &Shared, pod: &Pod, container: &Container, sandbox: 
     }
 }
 
-async fn pull(
-    shared: &Shared,
-    pod: &Pod,
-    container: &Container,
-    spec: v1::ImageSpec,
-    sandbox: &v1::PodSandboxConfig,
-) -> Result<Present, Fault> {
+async fn pull(shared: &Shared, pod: &Pod, container: &Container, spec: v1::ImageSpec, sandbox: &v1::PodSandboxConfig) -> Result<Present, Fault> {
     let asked = container.image.clone().unwrap_or_default();
     let event = |kind, reason: &str, message: String| shared.container_event(pod, &container.name, kind, reason, message);
     let key = format!("{}_{}", pod::uid(pod), spec.image);
@@ -177,7 +171,9 @@ async fn pull(
     let began = now();
     let pulled = pull_with_credentials(shared, pod, &spec, sandbox).await;
     let image = match pulled {
-        Ok(reference) => shared.runtime.image_status(v1::ImageSpec { image: reference, ..Default::default() }).await.map_err(|error| error.to_string()),
+        Ok(reference) => {
+            shared.runtime.image_status(v1::ImageSpec { image: reference, ..Default::default() }).await.map_err(|error| error.to_string())
+        }
         Err(error) => Err(error),
     };
     match image {
@@ -186,7 +182,11 @@ async fn pull(
             let (took, waited) = (now().duration_since(began), now().duration_since(asked_at));
             let size = image.size;
             let (took, waited) = (seconds(took), seconds(waited));
-            event(EventType::Normal, "Pulled", format!("Successfully pulled image \"{asked}\" in {took} ({waited} including waiting). Image size: {size} bytes."));
+            event(
+                EventType::Normal,
+                "Pulled",
+                format!("Successfully pulled image \"{asked}\" in {took} ({waited} including waiting). Image size: {size} bytes."),
+            );
             Ok(Present::of(image))
         }
         Ok(None) => Err(pull_failed(shared, &key, "the runtime does not know the image it pulled".to_owned(), &asked, event)),
@@ -214,7 +214,8 @@ async fn pull_with_credentials(shared: &Shared, pod: &Pod, spec: &v1::ImageSpec,
         match api.get_opt(&reference.name).await {
             Ok(Some(secret)) => credentials.extend(registry_credentials(&secret, &spec.image).map(Some)),
             Ok(None) => {
-                let message = format!("Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.", reference.name);
+                let message =
+                    format!("Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.", reference.name);
                 shared.event(pod, EventType::Warning, "FailedToRetrieveImagePullSecret", message);
             }
             Err(error) => tracing::warn!(pod = pod::describe(pod), %error, "an image pull secret could not be read"),
@@ -297,7 +298,20 @@ mod tests {
 
     #[test]
     fn images_that_are_no_names_are_told_apart() {
-        for (image, expect) in [("busybox", true), ("r.io:5000/a/b:c", true), ("a@sha256:0", true), ("localhost:1/none:1", true), ("Host.io/a", true), ("Busybox", false), ("a@0", false), ("", false), ("a b", false), ("INVALID IMAGE", false), ("a:", false), ("/a", false)] {
+        for (image, expect) in [
+            ("busybox", true),
+            ("r.io:5000/a/b:c", true),
+            ("a@sha256:0", true),
+            ("localhost:1/none:1", true),
+            ("Host.io/a", true),
+            ("Busybox", false),
+            ("a@0", false),
+            ("", false),
+            ("a b", false),
+            ("INVALID IMAGE", false),
+            ("a:", false),
+            ("/a", false),
+        ] {
             assert_eq!(is_plausible(image), expect, "{image}");
         }
     }
@@ -316,7 +330,9 @@ mod tests {
     #[test]
     fn credentials_are_those_of_the_images_registry() {
         let config = json!({"auths": {"https://r.io/v1/": {"auth": base64::engine::general_purpose::STANDARD.encode("me:secret")}, "other.io": {"username": "x"}}});
-        let secret: Secret = serde_json::from_value(json!({"data": {".dockerconfigjson": base64::engine::general_purpose::STANDARD.encode(config.to_string())}})).expect("a secret");
+        let secret: Secret =
+            serde_json::from_value(json!({"data": {".dockerconfigjson": base64::engine::general_purpose::STANDARD.encode(config.to_string())}}))
+                .expect("a secret");
         let found = registry_credentials(&secret, "r.io/a:1").expect("credentials");
         assert_eq!((found.username.as_str(), found.password.as_str()), ("me", "secret"));
         assert!(registry_credentials(&secret, "busybox:1").is_none());

@@ -128,11 +128,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 fn sandbox_config(shared: &Shared, pod: &Pod, attempt: u32) -> v1::PodSandboxConfig {
-    let around = sandbox::Surroundings {
-        logs: &shared.config.pod_logs_dir,
-        cgroup_parent: shared.cgroups.pod_path(pod),
-        resolvers: &shared.resolvers,
-    };
+    let around =
+        sandbox::Surroundings { logs: &shared.config.pod_logs_dir, cgroup_parent: shared.cgroups.pod_path(pod), resolvers: &shared.resolvers };
     sandbox::config(pod, attempt, &around)
 }
 

@@ -61,7 +61,8 @@ fn rotate(log: &Path, stamp: &str, keep: u32) -> io::Result<PathBuf> {
     let prefix = format!("{}.", log.file_name().and_then(|name| name.to_str()).unwrap_or_default());
     let folder = log.parent().unwrap_or(Path::new("/"));
     let entries = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path());
-    let mut pieces: Vec<PathBuf> = entries.filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&prefix))).collect();
+    let mut pieces: Vec<PathBuf> =
+        entries.filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&prefix))).collect();
     // Stamps sort by time.
     pieces.sort();
     let older = usize::try_from(keep.saturating_sub(2)).unwrap_or(usize::MAX);
@@ -85,7 +86,8 @@ mod tests {
             std::fs::write(&log, stamp).expect("written");
             rotate(&log, stamp, 3).expect("rotated");
         }
-        let mut left: Vec<String> = std::fs::read_dir(folder.path()).expect("read").flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut left: Vec<String> =
+            std::fs::read_dir(folder.path()).expect("read").flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
         left.sort();
         assert_eq!(left, ["0.log.20240101-000003", "0.log.20240101-000004"]);
     }

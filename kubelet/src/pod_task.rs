@@ -313,9 +313,7 @@ impl PodTask {
         let (shared, pod) = (self.shared.clone(), self.pod.clone());
         match effect {
             Effect::Prepare => async move { lifecycle::prepare(&shared, &pod).await.map(Some) }.boxed(),
-            Effect::RunSandbox { attempt, stop } => {
-                async move { lifecycle::run_sandbox(&shared, &pod, attempt, stop).await.map(|()| None) }.boxed()
-            }
+            Effect::RunSandbox { attempt, stop } => async move { lifecycle::run_sandbox(&shared, &pod, attempt, stop).await.map(|()| None) }.boxed(),
             Effect::StopSandbox { id } => async move { lifecycle::stop_sandbox(&shared, &pod, id).await.map(|()| None) }.boxed(),
             Effect::Start { name, attempt, sandbox, .. } => {
                 let ended = self.runtime.latest(&name).filter(|seen| seen.exited()).and_then(|seen| view::time(seen.finished));
@@ -398,7 +396,13 @@ impl PodTask {
                 }
             }
             Err(fault) => {
-                tracing::info!(pod = pod::describe(&self.pod), ?work, reason = fault.waiting.reason, message = fault.waiting.message, "an effect failed");
+                tracing::info!(
+                    pod = pod::describe(&self.pod),
+                    ?work,
+                    reason = fault.waiting.reason,
+                    message = fault.waiting.message,
+                    "an effect failed"
+                );
                 self.retries.next(&key, now, now);
                 let usual = self.retries.waits(&key, now, now).map_or(now, |(_, until)| until);
                 self.holds.insert(work.clone(), fault.until.unwrap_or(usual));

@@ -34,9 +34,14 @@ pub enum State {
     Initializing,
     Running,
     /// Containers are being ended; what still runs at `deadline` is killed.
-    Terminating { cause: Cause, deadline: Timestamp },
+    Terminating {
+        cause: Cause,
+        deadline: Timestamp,
+    },
     /// Nothing runs any more.
-    Terminated { cause: Cause },
+    Terminated {
+        cause: Cause,
+    },
     /// Neither the API nor this node knows the Pod any more.
     Gone,
 }
@@ -58,12 +63,27 @@ pub enum Effect {
     /// Make the Pod's folders and cgroup and mount its volumes.
     Prepare,
     /// Stop what is left of earlier sandboxes and run a new one.
-    RunSandbox { attempt: u32, stop: Vec<String> },
-    StopSandbox { id: String },
+    RunSandbox {
+        attempt: u32,
+        stop: Vec<String>,
+    },
+    StopSandbox {
+        id: String,
+    },
     /// Pull, create, start and call the post-start hook.
-    Start { name: String, role: Role, attempt: u32, sandbox: String },
+    Start {
+        name: String,
+        role: Role,
+        attempt: u32,
+        sandbox: String,
+    },
     /// Call the pre-stop hook and end the container by `deadline`.
-    Kill { id: String, name: String, deadline: Timestamp, why: Kill },
+    Kill {
+        id: String,
+        name: String,
+        deadline: Timestamp,
+        why: Kill,
+    },
     /// Unmount the volumes and remove the cgroup.
     TearDown,
     /// Tell the API server that the Pod may go.
@@ -267,8 +287,7 @@ impl Plan<'_> {
     // Ending
 
     fn terminate(&mut self, cause: Cause, deadline: Timestamp) -> State {
-        let running: Vec<&Container> =
-            self.seen.runtime.containers.iter().filter(|c| matches!(c.phase, Phase::Running | Phase::Unknown)).collect();
+        let running: Vec<&Container> = self.seen.runtime.containers.iter().filter(|c| matches!(c.phase, Phase::Running | Phase::Unknown)).collect();
         if running.is_empty() {
             let pending = self.busy_with(|work| matches!(work, Work::Kill(_) | Work::Start(_) | Work::RunSandbox | Work::Prepare));
             let ready: Vec<String> = self.seen.runtime.sandboxes.iter().filter(|s| s.ready).map(|s| s.id.clone()).collect();
@@ -497,7 +516,10 @@ enum Fate {
     /// Ended, and stays so.
     Leave,
     Start,
-    Kill { why: Kill, restart: bool },
+    Kill {
+        why: Kill,
+        restart: bool,
+    },
 }
 
 /// A failed probe may bring its own grace period.

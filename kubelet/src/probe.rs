@@ -192,7 +192,8 @@ impl Board {
 
     /// What the status must know, of containers that have probes.
     pub fn fitness(&self) -> BTreeMap<String, Fitness> {
-        let ready = |id: &str| !self.has.contains(&Key { id: id.to_owned(), kind: Kind::Readiness }) || self.verdict(id, Kind::Readiness) == Some(true);
+        let ready =
+            |id: &str| !self.has.contains(&Key { id: id.to_owned(), kind: Kind::Readiness }) || self.verdict(id, Kind::Readiness) == Some(true);
         self.has.iter().map(|key| (key.id.clone(), Fitness { started: self.started(&key.id), ready: ready(&key.id) })).collect()
     }
 }

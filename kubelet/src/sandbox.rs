@@ -133,7 +133,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn pod(spec: Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": "web-0", "namespace": "n", "uid": "u", "labels": {"app": "x"}}, "spec": spec})).expect("a pod")
+        serde_json::from_value(json!({"metadata": {"name": "web-0", "namespace": "n", "uid": "u", "labels": {"app": "x"}}, "spec": spec}))
+            .expect("a pod")
     }
 
     fn made(spec: Value) -> v1::PodSandboxConfig {
@@ -170,7 +171,9 @@ mod tests {
 
     #[test]
     fn only_host_ports_are_mapped() {
-        let config = made(json!({"containers": [{"name": "c", "ports": [{"containerPort": 80}, {"containerPort": 53, "hostPort": 5353, "protocol": "UDP", "hostIP": "1.2.3.4"}]}]}));
+        let config = made(
+            json!({"containers": [{"name": "c", "ports": [{"containerPort": 80}, {"containerPort": 53, "hostPort": 5353, "protocol": "UDP", "hostIP": "1.2.3.4"}]}]}),
+        );
         let mapping = &config.port_mappings[..];
         assert_eq!(mapping.len(), 1);
         assert_eq!((mapping[0].host_port, mapping[0].protocol(), mapping[0].host_ip.as_str()), (5353, v1::Protocol::Udp, "1.2.3.4"));

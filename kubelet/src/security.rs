@@ -7,8 +7,16 @@ use std::path::Path;
 
 /// What of /proc and /sys a container does not see, and what it only reads, unless it asks for procMount Unmasked.
 const MASKED_PATHS: [&str; 10] = [
-    "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-    "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
 ];
 const MASKED_SYS_PATHS: [&str; 2] = ["/sys/firmware", "/sys/devices/virtual/powercap"];
 const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
@@ -19,7 +27,9 @@ pub enum Error {
     ImageIsRoot { pod: String, container: String },
     #[error("container's runAsUser breaks non-root policy (pod: \"{pod}\", container: {container})")]
     UserIsRoot { pod: String, container: String },
-    #[error("container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root (pod: \"{pod}\", container: {container})")]
+    #[error(
+        "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root (pod: \"{pod}\", container: {container})"
+    )]
     UserUnknown { user: String, pod: String, container: String },
     #[error("localhostProfile must be set if seccompProfile type is Localhost")]
     NoLocalhostProfile,

@@ -144,8 +144,20 @@ fn statuses(list: &Option<Vec<ContainerStatus>>) -> &[ContainerStatus] {
 
 /// The fields of a status that the kubelet owns. Others (nominatedNodeName, resourceClaimStatuses, …) it never touches.
 const OWNED: [&str; 14] = [
-    "observedGeneration", "phase", "message", "reason", "hostIP", "hostIPs", "podIP", "podIPs", "startTime", "initContainerStatuses",
-    "containerStatuses", "ephemeralContainerStatuses", "qosClass", "conditions",
+    "observedGeneration",
+    "phase",
+    "message",
+    "reason",
+    "hostIP",
+    "hostIPs",
+    "podIP",
+    "podIPs",
+    "startTime",
+    "initContainerStatuses",
+    "containerStatuses",
+    "ephemeralContainerStatuses",
+    "qosClass",
+    "conditions",
 ];
 
 /// The strategic merge patch that makes the API's `old` status ours; `None` when it is already.

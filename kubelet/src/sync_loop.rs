@@ -63,15 +63,8 @@ pub struct SyncLoop {
 /// Runs until one of its sources ends.
 pub async fn run(shared: Arc<Shared>, mut sources: Sources) {
     let (ended, mut endings) = mpsc::channel(ENDED_MAX);
-    let mut this = SyncLoop {
-        shared,
-        node: sources.node,
-        handles: BTreeMap::new(),
-        in_runtime: BTreeMap::new(),
-        listed: false,
-        synced: false,
-        ended,
-    };
+    let mut this =
+        SyncLoop { shared, node: sources.node, handles: BTreeMap::new(), in_runtime: BTreeMap::new(), listed: false, synced: false, ended };
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -167,8 +160,13 @@ impl SyncLoop {
         if self.in_runtime.contains_key(pod::uid(pod)) || pod.metadata.deletion_timestamp.is_some() || is_terminal(pod) {
             return Ok(());
         }
-        let others: Vec<&Pod> =
-            self.handles.values().filter(|handle| handle.admitted).filter_map(|handle| handle.pod.as_deref()).filter(|pod| !is_terminal(pod)).collect();
+        let others: Vec<&Pod> = self
+            .handles
+            .values()
+            .filter(|handle| handle.admitted)
+            .filter_map(|handle| handle.pod.as_deref())
+            .filter(|pod| !is_terminal(pod))
+            .collect();
         let node = self.node.get("", &self.shared.config.node_name);
         let room = Room {
             node: node.as_deref(),
@@ -236,4 +234,3 @@ impl SyncLoop {
         }
     }
 }
-

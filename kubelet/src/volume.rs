@@ -175,8 +175,7 @@ fn empty_dir(path: &Path, pod: &Pod, source: &EmptyDirVolumeSource) -> Result<()
 /// The size of a volume in memory: its own limit, and no more than the Pod may use.
 fn memory_bytes(pod: &Pod, source: &EmptyDirVolumeSource) -> Option<i64> {
     let own = source.size_limit.as_ref().and_then(|limit| Amount::parse(&limit.0)).filter(|limit| !limit.is_zero()).map(Amount::value);
-    let limits: Option<Vec<i64>> =
-        pod::containers(pod).iter().map(|container| cgroup::limit(container, MEMORY).map(Amount::value)).collect();
+    let limits: Option<Vec<i64>> = pod::containers(pod).iter().map(|container| cgroup::limit(container, MEMORY).map(Amount::value)).collect();
     let pods = limits.map(|limits| limits.into_iter().fold(0, i64::saturating_add)).filter(|sum| *sum > 0);
     match (own, pods) {
         (Some(own), Some(pods)) => Some(own.min(pods)),

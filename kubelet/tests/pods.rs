@@ -213,7 +213,8 @@ async fn a_pod_that_vanished_from_the_api_is_cleaned_up() {
 async fn a_stray_of_the_runtime_is_cleaned_up() {
     let mut node = Node::new();
     node.stop().await;
-    let labels = [("uid", "stray"), ("name", "stray"), ("namespace", "default")].map(|(key, value)| (format!("io.kubernetes.pod.{key}"), value.to_owned()));
+    let labels =
+        [("uid", "stray"), ("name", "stray"), ("namespace", "default")].map(|(key, value)| (format!("io.kubernetes.pod.{key}"), value.to_owned()));
     let config = v1::PodSandboxConfig { labels: labels.into(), ..Default::default() };
     node.runtime.run_pod_sandbox(config, String::new()).await.expect("a sandbox");
     node.start();

@@ -41,7 +41,12 @@ fn measure(name: &str, nodes: usize, extra: impl Fn(usize) -> Value) {
     }
     let spent = start.elapsed();
     let micros = |spent: std::time::Duration| spent.as_secs_f64() * 1e6 / PODS as f64;
-    println!("{name:14} {nodes} nodes {PODS} pods: {:.0} pods/s, {:.1} µs/pod, {:.1} µs to queue one, {bound} bound", PODS as f64 / spent.as_secs_f64(), micros(spent), micros(queued));
+    println!(
+        "{name:14} {nodes} nodes {PODS} pods: {:.0} pods/s, {:.1} µs/pod, {:.1} µs to queue one, {bound} bound",
+        PODS as f64 / spent.as_secs_f64(),
+        micros(spent),
+        micros(queued)
+    );
 }
 
 fn node(number: usize) -> Arc<Node> {
@@ -66,5 +71,8 @@ fn pod(number: usize, extra: Value) -> Arc<Pod> {
     if let (Value::Object(spec), Value::Object(extra)) = (&mut spec, extra) {
         spec.extend(extra);
     }
-    Arc::new(serde_json::from_value(json!({"metadata": {"name": name, "namespace": "bench", "uid": name, "resourceVersion": "1"}, "spec": spec})).expect("a Pod"))
+    Arc::new(
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "bench", "uid": name, "resourceVersion": "1"}, "spec": spec}))
+            .expect("a Pod"),
+    )
 }

@@ -42,13 +42,22 @@ impl ApiServer for Cluster {
 
     async fn patch_status(&self, pod: &Pod, patch: &Value) -> Result<(), Error> {
         let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref().unwrap_or_default());
-        let request = Request::new(Pod::url_path(&(), namespace)).patch_subresource("status", name, &PatchParams::default(), &Patch::Strategic(patch));
+        let request =
+            Request::new(Pod::url_path(&(), namespace)).patch_subresource("status", name, &PatchParams::default(), &Patch::Strategic(patch));
         let request = request.map_err(|source| Error::PatchStatus(kube::Error::BuildRequest(source).into()))?;
         self.client.request_text(request).await.map(drop).map_err(|source| Error::PatchStatus(source.into()))
     }
 
     fn event(&self, pod: &Pod, kind: EventType, reason: &str, action: &str, message: &str) {
         let regarding = ObjectReference { field_path: None, ..pod.object_ref(&()) };
-        self.recorder.emit(Emitted { regarding, related: None, kind, reason: reason.to_owned(), action: action.to_owned(), message: note(message), at: Clock.now() });
+        self.recorder.emit(Emitted {
+            regarding,
+            related: None,
+            kind,
+            reason: reason.to_owned(),
+            action: action.to_owned(),
+            message: note(message),
+            at: Clock.now(),
+        });
     }
 }

@@ -168,15 +168,24 @@ mod tests {
     fn a_refusal_says_why_node_by_node() {
         let tainted = node("a", json!({"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}}));
         let three = snapshot(&[tainted, node("b", json!({})), node("c", json!({}))]);
-        refused(&PodInfo::new(asking("p", json!({"cpu": "5"}))), &three, "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu.");
-        refused(&info(json!({"nodeSelector": {"a": "b"}})), &three, "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 node(s) didn't match Pod's node affinity/selector.");
+        refused(
+            &PodInfo::new(asking("p", json!({"cpu": "5"}))),
+            &three,
+            "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu.",
+        );
+        refused(
+            &info(json!({"nodeSelector": {"a": "b"}})),
+            &three,
+            "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 node(s) didn't match Pod's node affinity/selector.",
+        );
         refused(&info(json!({})), &snapshot(&[]), "no nodes");
     }
 
     #[test]
     fn a_pod_bound_to_a_name_looks_only_there() {
         let named = |names: &[&str]| {
-            let terms: Value = names.iter().map(|name| json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]})).collect();
+            let terms: Value =
+                names.iter().map(|name| json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]})).collect();
             info(json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}}))
         };
         let two = snapshot(&[node("a", json!({"spec": {"unschedulable": true}})), node("b", json!({}))]);
@@ -215,7 +224,18 @@ mod tests {
 
     #[test]
     fn the_share_of_nodes_searched_shrinks_with_the_cluster() {
-        for (percentage, nodes, expect) in [(0, 10, 10), (0, 99, 99), (0, 100, 100), (0, 1000, 420), (0, 5000, 500), (0, 6000, 300), (0, 20_000, 1000), (40, 1000, 400), (1, 1000, 100), (100, 1000, 1000)] {
+        for (percentage, nodes, expect) in [
+            (0, 10, 10),
+            (0, 99, 99),
+            (0, 100, 100),
+            (0, 1000, 420),
+            (0, 5000, 500),
+            (0, 6000, 300),
+            (0, 20_000, 1000),
+            (40, 1000, 400),
+            (1, 1000, 100),
+            (100, 1000, 1000),
+        ] {
             assert_eq!(feasible_to_find(percentage, nodes), expect, "{percentage} {nodes}");
         }
     }

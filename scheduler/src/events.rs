@@ -7,14 +7,25 @@ use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod};
 #[derive(Clone, Copy, Debug)]
 pub enum ClusterEvent<'a> {
     NodeAdd(&'a Node),
-    NodeUpdate { change: NodeChange, old: &'a Node, new: &'a Node },
+    NodeUpdate {
+        change: NodeChange,
+        old: &'a Node,
+        new: &'a Node,
+    },
     NodeDelete,
     AssignedPodAdd,
-    AssignedPodUpdate { change: PodChange, old: &'a Pod, new: &'a Pod },
+    AssignedPodUpdate {
+        change: PodChange,
+        old: &'a Pod,
+        new: &'a Pod,
+    },
     /// Deleted, ended, or its binding was given up.
     AssignedPodDelete(&'a Pod),
     /// The waiting Pod itself changed.
-    TargetPodUpdate { change: PodChange, new: &'a Pod },
+    TargetPodUpdate {
+        change: PodChange,
+        new: &'a Pod,
+    },
     /// It has waited for so long that it is tried without cause.
     UnschedulableTimeout,
 }
@@ -81,7 +92,8 @@ pub fn node_changes(old: &Node, new: &Node) -> Vec<NodeChange> {
     let unschedulable = |node: &Node| node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or_default();
     let allocatable = |node: &Node| node.status.as_ref().and_then(|status| status.allocatable.clone()).unwrap_or_default();
     let became_schedulable = unschedulable(old) && !unschedulable(new);
-    let taints = old_spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default() != new_spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    let taints =
+        old_spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default() != new_spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
     let annotations = old.metadata.annotations.iter().flatten().ne(new.metadata.annotations.iter().flatten());
     let all = [
         (became_schedulable || taints, NodeChange::Taint),
@@ -139,14 +151,21 @@ mod tests {
         check(json!({"spec": {"unschedulable": true}}), json!({}), &[NodeChange::Taint]);
         check(json!({}), json!({"spec": {"unschedulable": true}}), &[]);
         check(json!({}), json!({"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}), &[NodeChange::Taint]);
-        check(json!({}), json!({"status": {"allocatable": {"cpu": "5"}}, "metadata": {"labels": {"a": "b"}}}), &[NodeChange::Allocatable, NodeChange::Label]);
+        check(
+            json!({}),
+            json!({"status": {"allocatable": {"cpu": "5"}}, "metadata": {"labels": {"a": "b"}}}),
+            &[NodeChange::Allocatable, NodeChange::Label],
+        );
         check(json!({"metadata": {"annotations": {}}}), json!({}), &[]);
         check(json!({}), json!({"metadata": {"annotations": {"a": "b"}}}), &[NodeChange::Annotation]);
     }
 
     #[test]
     fn pod_updates_are_told_apart() {
-        assert_eq!(pod_changes(&asking("p", json!({"cpu": "2"})), &asking("p", json!({"cpu": "1", "memory": "1"}))), [PodChange::ScaleDown, PodChange::ScaleUp]);
+        assert_eq!(
+            pod_changes(&asking("p", json!({"cpu": "2"})), &asking("p", json!({"cpu": "1", "memory": "1"}))),
+            [PodChange::ScaleDown, PodChange::ScaleUp]
+        );
         assert_eq!(pod_changes(&pod("p", json!({"schedulingGates": [{"name": "g"}]})), &pod("p", json!({}))), [PodChange::SchedulingGatesEliminated]);
         assert_eq!(pod_changes(&pod("p", json!({})), &pod("p", json!({"tolerations": [{"operator": "Exists"}]}))), [PodChange::Toleration]);
         assert_eq!(pod_changes(&pod("p", json!({})), &pod("p", json!({}))), [PodChange::Other]);

@@ -86,7 +86,11 @@ pub async fn run(config: Config, client: Client, shutdown: Shutdown) -> Result<(
 
 async fn start(config: Config, client: Client, tasks: &Tasks) -> Result<(), Error> {
     let name = &config.scheduler_name;
-    let limits = Limits { backoff_initial: config.pod_initial_backoff, backoff_max: config.pod_max_backoff, unschedulable_max: config.pod_max_in_unschedulable_pods_duration };
+    let limits = Limits {
+        backoff_initial: config.pod_initial_backoff,
+        backoff_max: config.pod_max_backoff,
+        unschedulable_max: config.pod_max_in_unschedulable_pods_duration,
+    };
     let seed = config.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
     let metrics = Metrics::new(name).map_err(Error::Metrics)?;
     let informers = Informers::new(client.clone(), tasks.clone());

@@ -56,9 +56,17 @@ impl Metrics {
                 (0.001, 2.0, 15),
                 &["result", "profile"],
             )?,
-            algorithm_seconds: histogram("scheduler_scheduling_algorithm_duration_seconds", "Scheduling algorithm latency in seconds", (0.001, 2.0, 15))?,
+            algorithm_seconds: histogram(
+                "scheduler_scheduling_algorithm_duration_seconds",
+                "Scheduling algorithm latency in seconds",
+                (0.001, 2.0, 15),
+            )?,
             pending: ["active", "backoff", "unschedulable", "gated"].map(|queue| pending.with_label_values(&[queue])),
-            incoming: counters("scheduler_queue_incoming_pods_total", "Number of pods added to scheduling queues by event and queue type.", &["queue", "event"])?,
+            incoming: counters(
+                "scheduler_queue_incoming_pods_total",
+                "Number of pods added to scheduling queues by event and queue type.",
+                &["queue", "event"],
+            )?,
             sli_seconds: histograms(
                 "scheduler_pod_scheduling_sli_duration_seconds",
                 "E2e latency for a pod being scheduled, from the time the pod enters the scheduling queue and might involve multiple scheduling attempts.",

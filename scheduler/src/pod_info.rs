@@ -96,7 +96,9 @@ impl HostPort {
 
     /// The same port of an address that both would take.
     pub fn conflicts_with(&self, other: &HostPort) -> bool {
-        self.port == other.port && self.protocol == other.protocol && (self.address == other.address || self.address.is_none() || other.address.is_none())
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.address == other.address || self.address.is_none() || other.address.is_none())
     }
 }
 

@@ -129,7 +129,9 @@ impl<A: ApiServer> Process<A> {
                             api.event(&pod.pod, EventType::Normal, "Scheduled", "Binding", &message);
                             Written::Bound { uid, started }
                         }
-                        Err(error) => Written::NotBound { uid, started, message: format!("running Bind plugin {:?}: {error}", Plugin::DefaultBinder.name()) },
+                        Err(error) => {
+                            Written::NotBound { uid, started, message: format!("running Bind plugin {:?}: {error}", Plugin::DefaultBinder.name()) }
+                        }
                     };
                     // The loop has ended, and with it whoever wants to know.
                     let _ = done.send(written).await;
@@ -280,7 +282,10 @@ mod tests {
         let mut bench = Bench::new(3);
         bench.add(asking("a", json!({"cpu": "5"})));
         let message = "0/3 nodes are available: 3 Insufficient cpu.";
-        assert_eq!(bench.settle().await, [format!("event a Warning FailedScheduling Scheduling {message}"), format!("status a Unschedulable {message}")]);
+        assert_eq!(
+            bench.settle().await,
+            [format!("event a Warning FailedScheduling Scheduling {message}"), format!("status a Unschedulable {message}")]
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -127,7 +127,12 @@ impl Queue {
     }
 
     pub fn lengths(&self) -> Lengths {
-        Lengths { active: self.active.len(), backoff: self.backoff.len() + self.error_backoff.len(), unschedulable: self.unschedulable.len() - self.gated, gated: self.gated }
+        Lengths {
+            active: self.active.len(),
+            backoff: self.backoff.len() + self.error_backoff.len(),
+            unschedulable: self.unschedulable.len() - self.gated,
+            gated: self.gated,
+        }
     }
 
     /// How many waiting Pods each plugin turned down.
@@ -160,7 +165,10 @@ impl Queue {
         match queued.place {
             Place::Unschedulable => {
                 let changes = pod_changes(&old.pod, pod);
-                let helped = changes.into_iter().map(|change| ClusterEvent::TargetPodUpdate { change, new: pod }).find(|event| queued.is_worth_retrying(event));
+                let helped = changes
+                    .into_iter()
+                    .map(|change| ClusterEvent::TargetPodUpdate { change, new: pod })
+                    .find(|event| queued.is_worth_retrying(event));
                 match helped {
                     Some(event) => self.retry(number, queued, event.label(), now),
                     None => self.put_unschedulable(number, queued, None),
@@ -211,7 +219,8 @@ impl Queue {
 
     /// Something happened: Pods that it may have helped are tried again.
     pub fn move_all(&mut self, event: &ClusterEvent<'_>, now: Instant) {
-        let helped: Vec<Number> = self.unschedulable.iter().copied().filter(|number| self.pods.get(number).is_some_and(|queued| queued.is_worth_retrying(event))).collect();
+        let helped: Vec<Number> =
+            self.unschedulable.iter().copied().filter(|number| self.pods.get(number).is_some_and(|queued| queued.is_worth_retrying(event))).collect();
         for number in helped {
             if let Some(queued) = self.take(number) {
                 self.retry(number, queued, event.label(), now);
@@ -236,7 +245,8 @@ impl Queue {
     pub fn flush_unschedulable(&mut self, now: Instant) {
         let waited = |queued: &QueuedPod| now.saturating_duration_since(queued.flushed_at.map_or(queued.since, |flushed| flushed.max(queued.since)));
         let max = self.limits.unschedulable_max;
-        let leftover: Vec<Number> = self.unschedulable.iter().copied().filter(|number| self.pods.get(number).is_some_and(|queued| waited(queued) > max)).collect();
+        let leftover: Vec<Number> =
+            self.unschedulable.iter().copied().filter(|number| self.pods.get(number).is_some_and(|queued| waited(queued) > max)).collect();
         for number in leftover {
             if let Some(mut queued) = self.take(number) {
                 queued.flushed = true;
@@ -654,7 +664,12 @@ mod tests {
     #[test]
     fn a_removed_pod_is_nowhere() {
         let mut bench = Bench::new();
-        for (name, spec) in [("active", json!({})), ("gated", json!({"schedulingGates": [{"name": "a"}]})), ("rejected", json!({"priority": 9})), ("failed", json!({"priority": 8}))] {
+        for (name, spec) in [
+            ("active", json!({})),
+            ("gated", json!({"schedulingGates": [{"name": "a"}]})),
+            ("rejected", json!({"priority": 9})),
+            ("failed", json!({"priority": 8})),
+        ] {
             bench.add(0.0, name, spec);
         }
         let rejected = bench.pop();

@@ -34,7 +34,10 @@ pub fn status_patch(pod: &Pod, reason: Reason, message: &str, now: Timestamp) ->
     let old = condition(pod, "PodScheduled");
     let generation = pod.metadata.generation;
     let unchanged = old.is_some_and(|old| {
-        old.status == "False" && old.reason.as_deref() == Some(reason.as_str()) && old.message.as_deref().unwrap_or_default() == message && old.observed_generation == generation
+        old.status == "False"
+            && old.reason.as_deref() == Some(reason.as_str())
+            && old.message.as_deref().unwrap_or_default() == message
+            && old.observed_generation == generation
     });
     if !unchanged {
         let mut condition = json!({"type": "PodScheduled", "status": "False", "reason": reason.as_str(), "message": message, "lastProbeTime": null});
@@ -87,7 +90,8 @@ mod tests {
     #[test]
     fn the_condition_is_written_when_it_is_news() {
         let said = |extra: Value| {
-            let mut condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room", "lastProbeTime": null});
+            let mut condition =
+                json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room", "lastProbeTime": null});
             merge(&mut condition, extra);
             condition
         };
@@ -96,7 +100,11 @@ mod tests {
         check(json!({}), json!({"conditions": [said(json!({"lastTransitionTime": "2025-01-01T00:00:00Z"}))]}), None);
         check(json!({}), json!({"conditions": [said(json!({"message": "other"}))]}), Some(json!({"conditions": [said(json!({}))]})));
         check(json!({}), json!({"conditions": [said(json!({"status": "True"}))]}), Some(json!({"conditions": [fresh]})));
-        check(json!({"generation": 2}), json!({"conditions": [said(json!({"observedGeneration": 1}))]}), Some(json!({"conditions": [said(json!({"observedGeneration": 2}))]})));
+        check(
+            json!({"generation": 2}),
+            json!({"conditions": [said(json!({"observedGeneration": 1}))]}),
+            Some(json!({"conditions": [said(json!({"observedGeneration": 2}))]})),
+        );
         check(json!({"generation": 2}), json!({"conditions": [said(json!({"observedGeneration": 2}))]}), None);
     }
 

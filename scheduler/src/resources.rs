@@ -79,7 +79,9 @@ impl From<&ResourceList<'_>> for Resources {
 
 /// Extended and prefixed native resources have a slash (`example.org/gpu`); quota's `requests.example.org/gpu` is not a resource.
 fn is_scalar(name: &str) -> bool {
-    (name.contains('/') && (!name.starts_with("requests.") || name.contains("kubernetes.io/"))) || name.starts_with(HUGE_PAGES_PREFIX) || name.starts_with("attachable-volumes-")
+    (name.contains('/') && (!name.starts_with("requests.") || name.contains("kubernetes.io/")))
+        || name.starts_with(HUGE_PAGES_PREFIX)
+        || name.starts_with("attachable-volumes-")
 }
 
 #[cfg(test)]
@@ -102,9 +104,14 @@ mod tests {
 
     #[test]
     fn names_sort_into_scalars_and_strangers() {
-        for (name, expect) in
-            [("example.org/gpu", true), ("kubernetes.io/x", true), ("hugepages-2Mi", true), ("attachable-volumes-csi", true), ("storage", false), ("requests.example.org/gpu", false)]
-        {
+        for (name, expect) in [
+            ("example.org/gpu", true),
+            ("kubernetes.io/x", true),
+            ("hugepages-2Mi", true),
+            ("attachable-volumes-csi", true),
+            ("storage", false),
+            ("requests.example.org/gpu", false),
+        ] {
             assert_eq!(is_scalar(name), expect, "{name}");
         }
     }

@@ -56,7 +56,13 @@ pub struct Report {
 
 impl Scheduler {
     pub fn new(name: &str, percentage: usize, limits: Limits, seed: u64, now: Instant) -> Self {
-        Self { name: name.to_owned(), snapshot: Snapshot::default(), queue: Queue::new(limits, now), cycle: Cycle::new(percentage, seed), binding: HashMap::new() }
+        Self {
+            name: name.to_owned(),
+            snapshot: Snapshot::default(),
+            queue: Queue::new(limits, now),
+            cycle: Cycle::new(percentage, seed),
+            binding: HashMap::new(),
+        }
     }
 
     pub fn node(&mut self, event: &Event<Node>, now: Instant) {
@@ -147,7 +153,14 @@ impl Scheduler {
             Ok(chosen) => {
                 self.snapshot.assume(&info, chosen.node);
                 let node = self.snapshot.node(chosen.node).name.clone();
-                tracing::debug!(pod = info.name(), namespace = info.namespace(), node = &*node, evaluated = chosen.evaluated, feasible = chosen.feasible, "found a node");
+                tracing::debug!(
+                    pod = info.name(),
+                    namespace = info.namespace(),
+                    node = &*node,
+                    evaluated = chosen.evaluated,
+                    feasible = chosen.feasible,
+                    "found a node"
+                );
                 self.binding.insert(info.uid.clone(), InBinding { queued, latest: Some(info.pod.clone()) });
                 Some(Attempt::Bind { pod: info, node })
             }

@@ -197,7 +197,10 @@ type Zone = (String, String);
 fn zone_of(node: &Node) -> Zone {
     let labels = labels_of(&node.metadata);
     let either = |beta: &str, stable: &str| labels.get(beta).or_else(|| labels.get(stable)).cloned().unwrap_or_default();
-    (either("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"), either("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"))
+    (
+        either("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+        either("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    )
 }
 
 /// Nodes by zone, and the order that takes one node of each zone in turn.
@@ -280,7 +283,10 @@ mod tests {
     }
 
     fn on(name: &str, node: Option<&str>, cpu: u8) -> Arc<Pod> {
-        pod(name, json!({"nodeName": node, "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu.to_string(), "example.org/gpu": "1"}}}]}))
+        pod(
+            name,
+            json!({"nodeName": node, "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu.to_string(), "example.org/gpu": "1"}}}]}),
+        )
     }
 
     proptest! {
@@ -371,7 +377,10 @@ mod tests {
     fn forgetting_gives_back_what_was_assumed() {
         let mut snapshot = Snapshot::default();
         snapshot.set_node(&node("n", json!({})));
-        snapshot.assume(&PodInfo::new(pod("p", json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "hostPort": 80}]}]}))), snapshot.find("n").unwrap());
+        snapshot.assume(
+            &PodInfo::new(pod("p", json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "hostPort": 80}]}]}))),
+            snapshot.find("n").unwrap(),
+        );
         assert_eq!(snapshot.node(snapshot.find("n").unwrap()).host_ports.len(), 1);
         assert!(snapshot.forget("p"));
         let info = snapshot.node(snapshot.find("n").unwrap());

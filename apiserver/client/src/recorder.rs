@@ -127,7 +127,11 @@ impl Recorder {
 enum Write<E> {
     Create(E),
     /// Or `create`, where it has expired meanwhile.
-    Patch { name: String, patch: Value, create: E },
+    Patch {
+        name: String,
+        patch: Value,
+        create: E,
+    },
 }
 
 async fn write_core(client: Client, mut queue: mpsc::Receiver<Emitted>, mut correlator: core::Correlator) {

@@ -114,11 +114,8 @@ struct Target {
 impl Target {
     fn aim(&self, request: &mut Request<Body>) -> Result<(), BoxError> {
         let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-        *request.uri_mut() = Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(format!("{}{path}", self.prefix))
-            .build()?;
+        *request.uri_mut() =
+            Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone()).path_and_query(format!("{}{path}", self.prefix)).build()?;
         let headers = request.headers_mut();
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(concat!("corten/", env!("CARGO_PKG_VERSION"))));
         for (name, value) in &self.headers {
@@ -251,7 +248,9 @@ impl Service<Uri> for Connector {
             if !secure {
                 return Ok(Stream { io: TokioIo::new(Box::new(tcp)), http2: false });
             }
-            let stream = tokio::time::timeout(CONNECT_TIMEOUT, tls.connect(ServerName::try_from(host)?, tcp)).await.map_err(|_| "TLS handshake timed out")??;
+            let stream = tokio::time::timeout(CONNECT_TIMEOUT, tls.connect(ServerName::try_from(host)?, tcp))
+                .await
+                .map_err(|_| "TLS handshake timed out")??;
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             Ok(Stream { io: TokioIo::new(Box::new(stream)), http2 })
         })

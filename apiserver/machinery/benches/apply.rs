@@ -38,7 +38,15 @@ fn main() {
     pod.take(schema, "metadata.managedFields");
     let status = pod.take(schema, "status");
     let (no_reset, reset) = (Set::default(), Set::of_fields(&["spec"]));
-    let request = |manager, subresource, reset| Request { shape: &shape, api_version: "v1", manager, subresource, now: "2026-01-01T00:00:00Z", reset, convert: &no_other_version };
+    let request = |manager, subresource, reset| Request {
+        shape: &shape,
+        api_version: "v1",
+        manager,
+        subresource,
+        now: "2026-01-01T00:00:00Z",
+        reset,
+        convert: &no_other_version,
+    };
     let uid = pod.take(schema, "metadata.uid");
     update(&request("kube-controller-manager", "", &no_reset), None, &mut pod);
     pod.put(schema, "metadata.uid", uid.unwrap_or(Value::from("u")));

@@ -354,7 +354,8 @@ pub fn apply(request: &Request<'_>, kind: &str, live: Option<&Struct>, patch: &V
     layout.take(&mut bare);
     if managers.list.is_empty() {
         let first = Request { manager: BEFORE_FIRST_APPLY, ..*request };
-        let first = updated(&first, None, &bare, managers).map_err(|error| internal(format!("failed to create manager for existing fields: {error}")))?;
+        let first =
+            updated(&first, None, &bare, managers).map_err(|error| internal(format!("failed to create manager for existing fields: {error}")))?;
         managers = first.unwrap_or_default();
     }
     let what = describe(patch, kind, request.api_version);

@@ -194,13 +194,8 @@ fn give_keys_their_defaults(schema: &mut Schema) {
             let Kind::List(list) = &schema.types[at].fields[number].kind else { continue };
             let ListMerge::Map(keys) = &list.merge else { continue };
             let keys = keys.iter().map(|key| MapKey { name: key.name.clone(), default: default(schema, &list.item, &key.name) }).collect();
-            let list = ListOf {
-                item: list.item.clone(),
-                merge: ListMerge::Map(keys),
-                wrapped: list.wrapped,
-                nullable: false,
-                checks: list.checks.clone(),
-            };
+            let list =
+                ListOf { item: list.item.clone(), merge: ListMerge::Map(keys), wrapped: list.wrapped, nullable: false, checks: list.checks.clone() };
             schema.types[at].fields[number].kind = Kind::List(Arc::new(list));
         }
     }

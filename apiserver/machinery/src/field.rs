@@ -393,18 +393,18 @@ mod tests {
             assert_eq!(error.kind.reason(), reason);
         };
         let at = &Path::new("f");
-        check(Error::invalid(at, -1i64, "must be greater than or equal to 0"), "f: Invalid value: -1: must be greater than or equal to 0", "FieldValueInvalid");
+        check(
+            Error::invalid(at, -1i64, "must be greater than or equal to 0"),
+            "f: Invalid value: -1: must be greater than or equal to 0",
+            "FieldValueInvalid",
+        );
         check(Error::invalid(at, "a\"b", ""), r#"f: Invalid value: "a\"b""#, "FieldValueInvalid");
         check(Error::invalid(at, 1.5, "x"), "f: Invalid value: 1.5: x", "FieldValueInvalid");
         check(Error::required(at, ""), "f: Required value", "FieldValueRequired");
         check(Error::required(at, "why"), "f: Required value: why", "FieldValueRequired");
         check(Error::duplicate(at, "n"), r#"f: Duplicate value: "n""#, "FieldValueDuplicate");
         check(Error::not_found(at, "n"), r#"f: Not found: "n""#, "FieldValueNotFound");
-        check(
-            Error::not_supported(at, "x", &["a", "b"]),
-            r#"f: Unsupported value: "x": supported values: "a", "b""#,
-            "FieldValueNotSupported",
-        );
+        check(Error::not_supported(at, "x", &["a", "b"]), r#"f: Unsupported value: "x": supported values: "a", "b""#, "FieldValueNotSupported");
         check(Error::forbidden(at, "no"), "f: Forbidden: no", "FieldValueForbidden");
         check(Error::too_long(at, 63), "f: Too long: may not be more than 63 bytes", "FieldValueTooLong");
         check(Error::too_long(at, 1), "f: Too long: may not be more than 1 byte", "FieldValueTooLong");

@@ -187,7 +187,9 @@ mod tests {
     #[test]
     fn terms_are_renamed_or_refused() {
         let selector = Selector::parse("a=1,b=2").unwrap();
-        let renamed = selector.clone().transform(|field, value| if field == "a" { Ok::<_, ()>(("x".into(), value)) } else { Ok((Str::default(), Str::default())) });
+        let renamed = selector
+            .clone()
+            .transform(|field, value| if field == "a" { Ok::<_, ()>(("x".into(), value)) } else { Ok((Str::default(), Str::default())) });
         assert_eq!(renamed.unwrap().to_string(), "x=1");
         assert!(selector.transform(|_, _| Err::<(Str, Str), _>("no")).is_err());
     }

@@ -213,7 +213,11 @@ fn base64_message(text: &[u8]) -> String {
         Some((at, b'=')) => {
             let wanted = 4 - digits % 4;
             let padding = data[digits..].iter().take_while(|(_, byte)| *byte == b'=').count().min(wanted);
-            if padding < wanted { data.get(digits + padding).map_or(text.len(), |(at, _)| *at) } else { data.get(digits + wanted).map_or(*at, |(at, _)| *at) }
+            if padding < wanted {
+                data.get(digits + padding).map_or(text.len(), |(at, _)| *at)
+            } else {
+                data.get(digits + wanted).map_or(*at, |(at, _)| *at)
+            }
         }
         Some((at, _)) => *at,
         None => text.len() - digits % 4,

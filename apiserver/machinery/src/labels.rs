@@ -58,7 +58,11 @@ impl Requirement {
         errors.extend(check_key(key, &key_path));
         let shown: Vec<&str> = values.iter().map(Str::as_str).collect();
         let mut count_is_wrong = |detail: &str| {
-            let shown = if shown.is_empty() { field::BadValue::json(if operator == In || operator == NotIn { "null" } else { "[]" }) } else { shown.as_slice().into() };
+            let shown = if shown.is_empty() {
+                field::BadValue::json(if operator == In || operator == NotIn { "null" } else { "[]" })
+            } else {
+                shown.as_slice().into()
+            };
             errors.push(field::Error::invalid(&values_path, shown, detail));
         };
         match operator {
@@ -558,10 +562,6 @@ mod tests {
         };
         check(Operator::In, &[], "values: Invalid value: null: for 'in', 'notin' operators, values set can't be empty");
         check(Operator::Exists, &["a"], r#"values: Invalid value: ["a"]: values set must be empty for exists and does not exist"#);
-        check(
-            Operator::GreaterThan,
-            &["a"],
-            r#"values[0]: Invalid value: "a": for 'Gt', 'Lt' operators, the value must be an integer"#,
-        );
+        check(Operator::GreaterThan, &["a"], r#"values[0]: Invalid value: "a": for 'Gt', 'Lt' operators, the value must be an integer"#);
     }
 }

@@ -16,7 +16,8 @@ const DNS1035_LABEL: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const LABEL_NAME: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const LABEL_VALUE: &str = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
 
-const DNS1123_LABEL_RULE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
+const DNS1123_LABEL_RULE: &str =
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
 const DNS1123_SUBDOMAIN_RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
 const LABEL_NAME_RULE: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 
@@ -53,8 +54,7 @@ pub fn inclusive_range_message(low: i64, high: i64) -> String {
 /// First and last characters of one class, those between of another.
 fn enclosed(value: &str, ends: impl Fn(u8) -> bool, middle: impl Fn(u8) -> bool) -> bool {
     let bytes = value.as_bytes();
-    matches!((bytes.first(), bytes.last()), (Some(first), Some(last)) if ends(*first) && ends(*last))
-        && bytes.iter().all(|byte| middle(*byte))
+    matches!((bytes.first(), bytes.last()), (Some(first), Some(last)) if ends(*first) && ends(*last)) && bytes.iter().all(|byte| middle(*byte))
 }
 
 fn lower_or_digit(byte: u8) -> bool {
@@ -206,7 +206,8 @@ pub fn env_var_name(value: &str) -> Messages {
     let mut messages = Messages::new();
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if value.is_empty() || value.starts_with(|first: char| first.is_ascii_digit()) || !value.bytes().all(fits) {
-        let rule = "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit";
+        let rule =
+            "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit";
         messages.push(regex_message(rule, "[-._a-zA-Z][-._a-zA-Z0-9]*", &["my.env-name", "MY_ENV.NAME", "MyEnvName1"]));
     }
     messages.extend(parent_folder(value));

@@ -113,8 +113,7 @@ fn interpret(suffix: &str) -> Option<(i32, Format)> {
     Some((digits.parse::<i64>().ok()? as i32, Format::DecimalExponent))
 }
 
-const DECIMAL_SUFFIXES: [(&str, i32); 10] =
-    [("", 0), ("n", -9), ("u", -6), ("m", -3), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
+const DECIMAL_SUFFIXES: [(&str, i32); 10] = [("", 0), ("n", -9), ("u", -6), ("m", -3), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
 const BINARY_SUFFIXES: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
 impl Quantity {
@@ -416,9 +415,7 @@ impl Amount {
         let (a, b) = (a.magnitude().to_string(), b.magnitude().to_string());
         // The power of ten of the first digit, then the digits one by one.
         let order = |digits: &str, places: i64| digits.len() as i64 - places;
-        order(&a, a_places)
-            .cmp(&order(&b, b_places))
-            .then_with(|| a.trim_end_matches('0').cmp(b.trim_end_matches('0')))
+        order(&a, a_places).cmp(&order(&b, b_places)).then_with(|| a.trim_end_matches('0').cmp(b.trim_end_matches('0')))
     }
 
     fn sum(&self, other: &Self) -> Self {

@@ -183,11 +183,14 @@ impl Structural {
             let must = "must be object if x-kubernetes-embedded-resource is true";
             errors.push(if self.ty.is_empty() { Error::required(&ty, must) } else { Error::invalid(&ty, &self.ty, must) });
         } else if self.ty.is_empty() && !self.int_or_string && !self.preserve_unknown_fields {
-            errors.push(Error::required(&ty, match level {
-                Level::Root => "must not be empty at the root",
-                Level::Item => "must not be empty for specified array items",
-                Level::Field => "must not be empty for specified object fields",
-            }));
+            errors.push(Error::required(
+                &ty,
+                match level {
+                    Level::Root => "must not be empty at the root",
+                    Level::Item => "must not be empty for specified array items",
+                    Level::Field => "must not be empty for specified object fields",
+                },
+            ));
         }
         if level == Level::Root && !self.ty.is_empty() && self.ty != "object" {
             errors.push(Error::invalid(&ty, &self.ty, "must be object at the root"));

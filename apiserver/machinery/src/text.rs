@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn decoded_json_is_printed_as_go_prints_it() {
         let map = |entries: &[(&str, Value)]| Value::Map(entries.iter().map(|(key, value)| ((*key).into(), value.clone())).collect());
-        let value = map(&[("b", Value::List(vec![Value::Int(1), Value::Null, true.into()])), ("a", map(&[("x", "y z".into())])), ("c", Value::Double(0.5))]);
+        let value =
+            map(&[("b", Value::List(vec![Value::Int(1), Value::Null, true.into()])), ("a", map(&[("x", "y z".into())])), ("c", Value::Double(0.5))]);
         assert_eq!(go_value(&value), "map[a:map[x:y z] b:[1 <nil> true] c:0.5]");
     }
 

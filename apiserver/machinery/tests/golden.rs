@@ -2,8 +2,8 @@
 //!
 //! `extract/golden.go` says what the files hold.
 
-use apiserver_machinery::tree::Struct;
 use apiserver_machinery::schema::{Schema, Shape};
+use apiserver_machinery::tree::Struct;
 use apiserver_machinery::{builtin, json, protobuf, yaml};
 use base64::Engine as _;
 

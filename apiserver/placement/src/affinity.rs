@@ -194,7 +194,9 @@ mod tests {
 
     #[test]
     fn operators_mean_what_they_say() {
-        let one = |key: &str, operator: &str, values: Value| required(json!([{"matchExpressions": [{"key": key, "operator": operator, "values": values}]}]));
+        let one = |key: &str, operator: &str, values: Value| {
+            required(json!([{"matchExpressions": [{"key": key, "operator": operator, "values": values}]}]))
+        };
         check(one("zone", "In", json!(["a", "b"])), true);
         check(one("zone", "NotIn", json!(["b"])), true);
         check(one("rack", "NotIn", json!(["b"])), true);
@@ -222,7 +224,8 @@ mod tests {
 
     #[test]
     fn fields_select_by_name() {
-        let name = |operator: &str, value: &str| required(json!([{"matchFields": [{"key": "metadata.name", "operator": operator, "values": [value]}]}]));
+        let name =
+            |operator: &str, value: &str| required(json!([{"matchFields": [{"key": "metadata.name", "operator": operator, "values": [value]}]}]));
         check(name("In", "n1"), true);
         check(name("In", "n2"), false);
         check(name("NotIn", "n2"), true);

@@ -36,7 +36,8 @@ impl Qos {
         if resources::has_pod_level(spec) {
             return of_requirements(spec.resources.as_ref());
         }
-        let mut classes = spec.init_containers.iter().flatten().chain(&spec.containers).map(|container| of_requirements(container.resources.as_ref()));
+        let mut classes =
+            spec.init_containers.iter().flatten().chain(&spec.containers).map(|container| of_requirements(container.resources.as_ref()));
         let Some(first) = classes.next() else { return Self::BestEffort };
         if classes.all(|class| class == first) { first } else { Self::Burstable }
     }

@@ -346,8 +346,12 @@ mod tests {
 
     #[test]
     fn what_containers_do_not_mention_can_be_given_a_default() {
-        const COUNTED: Counted =
-            Counted { status: false, without_overhead: false, without_pod_level: false, missing_requests: &[("cpu", Amount::from_millis(100)), ("memory", Amount::from_units(1))] };
+        const COUNTED: Counted = Counted {
+            status: false,
+            without_overhead: false,
+            without_pod_level: false,
+            missing_requests: &[("cpu", Amount::from_millis(100)), ("memory", Amount::from_units(1))],
+        };
         let spec = json!({"containers": [{"name": "a", "resources": requests("0")}, {"name": "b"}]});
         assert_eq!(show(&pod_requests(&pod(spec, json!({})), &COUNTED)), "cpu=100m memory=2000m");
     }

@@ -163,10 +163,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_evaluated_is_an_error() {
-        for (key, operator, values) in
-            [("a", "Gt", json!(["1"])), ("a", "In", json!([])), ("a", "Exists", json!(["x"])), ("-a", "Exists", json!([])), ("a", "In", json!(["no space"])), ("A.b/c", "Exists", json!([]))]
-        {
-            let selector: LabelSelector = serde_json::from_value(json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]})).unwrap();
+        for (key, operator, values) in [
+            ("a", "Gt", json!(["1"])),
+            ("a", "In", json!([])),
+            ("a", "Exists", json!(["x"])),
+            ("-a", "Exists", json!([])),
+            ("a", "In", json!(["no space"])),
+            ("A.b/c", "Exists", json!([])),
+        ] {
+            let selector: LabelSelector =
+                serde_json::from_value(json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]})).unwrap();
             assert!(Selector::new(Some(&selector)).is_err(), "{key} {operator} {values}");
         }
     }

@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn preferences_never_forbid() {
-        let taints: Vec<Taint> = serde_json::from_value(json!([{"key": "a", "effect": "PreferNoSchedule"}, {"key": "b", "effect": "NoExecute"}])).unwrap();
+        let taints: Vec<Taint> =
+            serde_json::from_value(json!([{"key": "a", "effect": "PreferNoSchedule"}, {"key": "b", "effect": "NoExecute"}])).unwrap();
         assert_eq!(first_untolerated(&taints, &[]).map(|taint| taint.key.as_str()), Some("b"));
         assert_eq!(first_untolerated(&taints[..1], &[]), None);
     }

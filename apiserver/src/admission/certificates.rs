@@ -60,7 +60,8 @@ fn restrict_subject(request: Object<'_>, admission: &Admission<'_>) -> Result<()
     let unreadable = || admission.refuse("failed to parse CSR: PEM block type must be CERTIFICATE REQUEST");
     let der = CertificateSigningRequestDer::from_pem_slice(&pem).map_err(|_| unreadable())?;
     let (_, parsed) = X509CertificationRequest::from_der(&der).map_err(|_| unreadable())?;
-    let masters = parsed.certification_request_info.subject.iter_organization().any(|group| group.as_str().is_ok_and(|group| group == crate::auth::MASTERS));
+    let masters =
+        parsed.certification_request_info.subject.iter_organization().any(|group| group.as_str().is_ok_and(|group| group == crate::auth::MASTERS));
     if masters {
         return Err(admission.refuse(format!("use of {CLIENT_SIGNER} signer with system:masters group is not allowed")));
     }
@@ -82,8 +83,14 @@ mod tests {
     use base64::Engine as _;
 
     const APPROVER: [(&str, &str); 2] = [
-        ("/registry/clusterroles/r", r#"{"metadata":{"name":"r"},"rules":[{"apiGroups":["certificates.k8s.io"],"resources":["signers"],"resourceNames":["example.com/*"],"verbs":["approve","sign"]}]}"#),
-        ("/registry/clusterrolebindings/b", r#"{"metadata":{"name":"b"},"roleRef":{"kind":"ClusterRole","name":"r"},"subjects":[{"kind":"User","name":"jane"}]}"#),
+        (
+            "/registry/clusterroles/r",
+            r#"{"metadata":{"name":"r"},"rules":[{"apiGroups":["certificates.k8s.io"],"resources":["signers"],"resourceNames":["example.com/*"],"verbs":["approve","sign"]}]}"#,
+        ),
+        (
+            "/registry/clusterrolebindings/b",
+            r#"{"metadata":{"name":"b"},"roleRef":{"kind":"ClusterRole","name":"r"},"subjects":[{"kind":"User","name":"jane"}]}"#,
+        ),
     ];
 
     fn request(signer: &str) -> String {
@@ -93,10 +100,15 @@ mod tests {
     #[tokio::test]
     async fn approving_and_signing_need_permission_for_the_signer() {
         let case = |signer: &str, subresource: &str| {
-            Case::create("certificates.k8s.io", "CertificateSigningRequest", "", &format!(r#"{{"spec":{{"signerName":"{signer}"}},"status":{{"certificate":"eA=="}}}}"#))
-                .update(&request(signer))
-                .subresource(subresource)
-                .rows(&APPROVER)
+            Case::create(
+                "certificates.k8s.io",
+                "CertificateSigningRequest",
+                "",
+                &format!(r#"{{"spec":{{"signerName":"{signer}"}},"status":{{"certificate":"eA=="}}}}"#),
+            )
+            .update(&request(signer))
+            .subresource(subresource)
+            .rows(&APPROVER)
         };
         check_validate(super::validate, case("example.com/a", "approval"), Ok(())).await;
         let refused = r#"certificatesigningrequests.certificates.k8s.io "x" is forbidden: user not permitted to approve requests with signerName "other.com/a""#;

@@ -119,7 +119,10 @@ async fn a_user_may_do_what_a_new_binding_says() {
     let jane = Local::new(server.api.clone(), "jane", &["system:authenticated"]);
     let list = async || server.send_as(&jane, "GET", "/api/v1/namespaces/default/configmaps", &[], b"").await;
     let refused = list().await.expect(403);
-    assert_eq!(refused["message"], r#"configmaps is forbidden: User "jane" cannot list resource "configmaps" in API group "" in the namespace "default""#);
+    assert_eq!(
+        refused["message"],
+        r#"configmaps is forbidden: User "jane" cannot list resource "configmaps" in API group "" in the namespace "default""#
+    );
     let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
     let role = json!({ "metadata": { "name": "r" }, "rules": [{ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"] }] });
     server.post("/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles", &role).await.expect(201);
@@ -181,7 +184,8 @@ async fn a_kubelet_does_its_work_and_no_more() {
         let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         server.send_as(&node, method, path, &[("content-type", kind)], body.to_string().as_bytes()).await
     };
-    let created = send("POST", "/api/v1/nodes", &json!({ "metadata": { "name": "n1", "labels": { "kubernetes.io/hostname": "n1" } } })).await.expect(201);
+    let created =
+        send("POST", "/api/v1/nodes", &json!({ "metadata": { "name": "n1", "labels": { "kubernetes.io/hostname": "n1" } } })).await.expect(201);
     assert_eq!(created["spec"]["taints"][0]["key"], "node.kubernetes.io/not-ready");
     assert_eq!(send("POST", "/api/v1/nodes", &json!({ "metadata": { "name": "n2" } })).await.code, 403);
     assert_eq!(send("GET", "/api/v1/nodes/n1", &Value::Null).await.code, 200);

@@ -28,11 +28,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_newest_default_class_is_taken() {
-        let class = |at: &str| format!(r#"{{"metadata":{{"name":"c","creationTimestamp":"{at}","annotations":{{"ingressclass.kubernetes.io/is-default-class":"true"}}}}}}"#);
+        let class = |at: &str| {
+            format!(
+                r#"{{"metadata":{{"name":"c","creationTimestamp":"{at}","annotations":{{"ingressclass.kubernetes.io/is-default-class":"true"}}}}}}"#
+            )
+        };
         let old = class("2026-01-01T00:00:00Z").replace(r#""c""#, r#""old""#);
         let new = class("2026-02-01T00:00:00Z").replace(r#""c""#, r#""new""#);
         let case = |object: &str| {
-            Case::create("networking.k8s.io", "Ingress", "ns", object).rows(&[("/registry/ingressclasses/old", &old), ("/registry/ingressclasses/new", &new)])
+            Case::create("networking.k8s.io", "Ingress", "ns", object)
+                .rows(&[("/registry/ingressclasses/old", &old), ("/registry/ingressclasses/new", &new)])
         };
         check_mutate(super::mutate, case("{}"), Ok(r#"{"spec":{"ingressClassName":"new"}}"#)).await;
         let own = r#"{"spec":{"ingressClassName":"own"}}"#;

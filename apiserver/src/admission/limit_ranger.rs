@@ -72,7 +72,8 @@ fn set_defaults(pod: &mut Struct, schema: &Schema, range: Object<'_>) -> Result<
 
 /// Adds what is not there, and gives the names of what was added.
 fn merge(container: &mut Struct, schema: &Schema, path: &str, defaults: &Resources) -> Result<Vec<String>, Error> {
-    let missing: Vec<_> = defaults.iter().filter(|(name, _)| container.at(schema, path).and_then(Value::as_map).is_none_or(|map| map.get(name).is_none())).collect();
+    let missing: Vec<_> =
+        defaults.iter().filter(|(name, _)| container.at(schema, path).and_then(Value::as_map).is_none_or(|map| map.get(name).is_none())).collect();
     if !missing.is_empty() && container.at(schema, path).is_none() {
         put(container, schema, path, Value::Map(Map::default()))?;
     }
@@ -90,7 +91,8 @@ pub fn validate(object: Object<'_>, admission: &Admission<'_>) -> Result<(), Err
         return Ok(());
     }
     for range in ranges(admission)? {
-        let complaints = if admission.resource.plural == "pods" { pod_complaints(object, range.object()) } else { claim_complaints(object, range.object()) };
+        let complaints =
+            if admission.resource.plural == "pods" { pod_complaints(object, range.object()) } else { claim_complaints(object, range.object()) };
         if !complaints.is_empty() {
             return Err(admission.refuse(joined(complaints)));
         }
@@ -232,8 +234,18 @@ mod tests {
         check(max, pod(r#"{"limits":{"memory":"2Gi"}}"#), Err("maximum memory usage per Container is 1Gi, but limit is 2Gi")).await;
         check(max, pod(r#"{"limits":{"memory":"1Gi"}}"#), Ok(())).await;
         let ratio = r#"{"type":"Container","maxLimitRequestRatio":{"cpu":"2"}}"#;
-        check(ratio, pod(r#"{"limits":{"cpu":"1"}}"#), Err("cpu max limit to request ratio per Container is 2, but no request is specified or request is 0")).await;
-        check(ratio, pod(r#"{"limits":{"cpu":"3"},"requests":{"cpu":"1"}}"#), Err("cpu max limit to request ratio per Container is 2, but provided ratio is 3.000000")).await;
+        check(
+            ratio,
+            pod(r#"{"limits":{"cpu":"1"}}"#),
+            Err("cpu max limit to request ratio per Container is 2, but no request is specified or request is 0"),
+        )
+        .await;
+        check(
+            ratio,
+            pod(r#"{"limits":{"cpu":"3"},"requests":{"cpu":"1"}}"#),
+            Err("cpu max limit to request ratio per Container is 2, but provided ratio is 3.000000"),
+        )
+        .await;
         let total = r#"{"type":"Pod","max":{"cpu":"1"}}"#;
         let two = r#"{"containers":[{"name":"a","resources":{"limits":{"cpu":"800m"}}},{"name":"b","resources":{"limits":{"cpu":"800m"}}}]}"#;
         check(total, two.into(), Err("maximum cpu usage per Pod is 1, but limit is 1600m")).await;

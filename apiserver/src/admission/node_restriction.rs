@@ -177,7 +177,11 @@ impl Restriction<'_> {
                     return self.refuse(format!("node {node} is not allowed to create pods with a non-nil configSource"));
                 }
                 let forbidden = forbidden_labels(new, None);
-                if forbidden.is_empty() { Ok(()) } else { self.refuse(format!("node {node} is not allowed to set the following labels: {forbidden}")) }
+                if forbidden.is_empty() {
+                    Ok(())
+                } else {
+                    self.refuse(format!("node {node} is not allowed to set the following labels: {forbidden}"))
+                }
             }
             (Operation::Update, Some(old)) => {
                 let differs = |path: &str| old.get(path) != new.get(path);
@@ -208,7 +212,9 @@ impl Restriction<'_> {
         let of_this_node = |slice: Option<Object<'_>>| slice.is_some_and(|slice| slice.text("spec.nodeName") == self.node);
         match self.admission.operation {
             Operation::Create if !of_this_node(object) => self.refuse("can only create ResourceSlice with the same NodeName as the requesting node"),
-            Operation::Delete if !of_this_node(self.admission.old) => self.refuse("can only delete ResourceSlice with the same NodeName as the requesting node"),
+            Operation::Delete if !of_this_node(self.admission.old) => {
+                self.refuse("can only delete ResourceSlice with the same NodeName as the requesting node")
+            }
             _ => Ok(()),
         }
     }
@@ -236,7 +242,11 @@ impl Restriction<'_> {
         let (Operation::Create, Some(request)) = (self.admission.operation, object) else { return self.unexpected() };
         let (pod_name, claimed) = (request.text("spec.podName"), request.text("spec.nodeName"));
         if claimed != self.node {
-            return self.refuse(format!("PodCertificateRequest.Spec.NodeName={}, which is not the requesting node {}", quote(claimed), quote(self.node)));
+            return self.refuse(format!(
+                "PodCertificateRequest.Spec.NodeName={}, which is not the requesting node {}",
+                quote(claimed),
+                quote(self.node)
+            ));
         }
         let namespace = self.admission.namespace();
         let full = quote(&format!("{namespace}/{pod_name}"));
@@ -252,13 +262,27 @@ impl Restriction<'_> {
         }
         let (asked, account) = (request.text("spec.serviceAccountName"), pod.text("spec.serviceAccountName"));
         if asked != account {
-            return self.refuse(format!("PodCertificateRequest for pod {full} contains serviceAccountName ({}) that differs from running pod ({})", quote(asked), quote(account)));
+            return self.refuse(format!(
+                "PodCertificateRequest for pod {full} contains serviceAccountName ({}) that differs from running pod ({})",
+                quote(asked),
+                quote(account)
+            ));
         }
         let signer = request.text("spec.signerName");
-        let mounted = pod.items("spec.volumes").flat_map(|volume| volume.items("projected.sources")).any(|source| source.text("podCertificate.signerName") == signer);
+        let mounted = pod
+            .items("spec.volumes")
+            .flat_map(|volume| volume.items("projected.sources"))
+            .any(|source| source.text("podCertificate.signerName") == signer);
         // RBAC's resources contain no slashes.
         let resource = signer.replace('/', ":");
-        let ask = Attributes::resource(self.admission.user, "request-serviceaccounts-podcertificate-signer", "certificates.k8s.io", &resource, namespace, asked);
+        let ask = Attributes::resource(
+            self.admission.user,
+            "request-serviceaccounts-podcertificate-signer",
+            "certificates.k8s.io",
+            &resource,
+            namespace,
+            asked,
+        );
         if mounted || self.admission.auth.allows(&ask) {
             return Ok(());
         }
@@ -293,9 +317,11 @@ fn reference(pod: Object<'_>) -> Option<&'static str> {
         ("ephemeral", "persistentvolumeclaims (via ephemeral volumes)"),
         ("azureFile", "secrets (via azureFile volumes)"),
     ];
-    volumes.into_iter().find(|(field, _)| mounts(field)).map(|(_, what)| what).or_else(|| {
-        projects("serviceAccountToken").then_some("serviceaccounts (via projected volumes)")
-    })
+    volumes
+        .into_iter()
+        .find(|(field, _)| mounts(field))
+        .map(|(_, what)| what)
+        .or_else(|| projects("serviceAccountToken").then_some("serviceaccounts (via projected volumes)"))
 }
 
 const KUBELET_LABELS: [&str; 11] = [
@@ -426,7 +452,9 @@ mod tests {
         check(node("{}").named("n2"), Err(r#"nodes "n2" is forbidden: node "n1" is not allowed to modify node "n2""#)).await;
         let labels = r#"nodes "n1" is forbidden: node "n1" is not allowed to set the following labels: node-restriction.kubernetes.io/x, node-role.kubernetes.io/master"#;
         check(node(r#"{"node-role.kubernetes.io/master":"","node-restriction.kubernetes.io/x":"y"}"#), Err(labels)).await;
-        let taint = Case::create("", "Node", "", r#"{"spec":{"taints":[]}}"#).named("n1").update(r#"{"spec":{"taints":[{"key":"a","effect":"NoSchedule"}]}}"#);
+        let taint = Case::create("", "Node", "", r#"{"spec":{"taints":[]}}"#)
+            .named("n1")
+            .update(r#"{"spec":{"taints":[{"key":"a","effect":"NoSchedule"}]}}"#);
         check(taint, Err(r#"nodes "n1" is forbidden: node "n1" is not allowed to modify taints"#)).await;
     }
 
@@ -443,9 +471,11 @@ mod tests {
         let secret = mirror(r#"{"nodeName":"n1","volumes":[{"name":"v","secret":{"secretName":"s"}}]}"#);
         check(secret, Err(r#"pods "x" is forbidden: node "n1" can not create pods that reference secrets"#)).await;
         let plain = Case::create("", "Pod", "ns", r#"{"spec":{"nodeName":"n1"}}"#);
-        let annotation = r#"pods "x" is forbidden: pod does not have "kubernetes.io/config.mirror" annotation, node "n1" can only create mirror pods"#;
+        let annotation =
+            r#"pods "x" is forbidden: pod does not have "kubernetes.io/config.mirror" annotation, node "n1" can only create mirror pods"#;
         check(plain, Err(annotation)).await;
-        let delete = |node: &str| Case::create("", "Pod", "ns", "{}").update(&format!(r#"{{"spec":{{"nodeName":"{node}"}}}}"#)).operation(Operation::Delete);
+        let delete =
+            |node: &str| Case::create("", "Pod", "ns", "{}").update(&format!(r#"{{"spec":{{"nodeName":"{node}"}}}}"#)).operation(Operation::Delete);
         check(delete("n1"), Ok(())).await;
         check(delete("n2"), Err(r#"pods "x" is forbidden: node "n1" can only delete pods with spec.nodeName set to itself"#)).await;
     }
@@ -453,7 +483,9 @@ mod tests {
     #[tokio::test]
     async fn a_kubelet_writes_the_status_of_its_own_pods() {
         let status = |node: &str, new: &str| {
-            Case::create("", "Pod", "ns", new).update(&format!(r#"{{"metadata":{{"labels":{{"a":"b"}}}},"spec":{{"nodeName":"{node}"}}}}"#)).subresource("status")
+            Case::create("", "Pod", "ns", new)
+                .update(&format!(r#"{{"metadata":{{"labels":{{"a":"b"}}}},"spec":{{"nodeName":"{node}"}}}}"#))
+                .subresource("status")
         };
         check(status("n1", r#"{"metadata":{"labels":{"a":"b"}},"status":{"phase":"Running"}}"#), Ok(())).await;
         check(status("n1", "{}"), Err(r#"pods "x" is forbidden: node "n1" cannot update labels through pod status"#)).await;

@@ -49,7 +49,8 @@ mod tests {
                 r#"{{"metadata":{{"generation":{generation}}},"spec":{{"nodeName":"n1","containers":[{{"name":"c","resources":{{"requests":{{"cpu":"{cpu}"}}}}}}]}}}}"#
             )
         };
-        let node = |labels: &str| format!(r#"{{"metadata":{{"name":"n1","labels":{labels}}},"status":{{"allocatable":{{"cpu":"2","memory":"1Gi"}}}}}}"#);
+        let node =
+            |labels: &str| format!(r#"{{"metadata":{{"name":"n1","labels":{labels}}},"status":{{"allocatable":{{"cpu":"2","memory":"1Gi"}}}}}}"#);
         let case = |cpu: &str, labels: &str| {
             Case::create("", "Pod", "ns", &pod(2, cpu)).update(&pod(1, "1")).subresource("resize").row("/registry/minions/n1", &node(labels))
         };

@@ -121,9 +121,9 @@ pub fn validate(object: Object<'_>, admission: &Admission<'_>, extra: &mut Extra
         _ if !written => Ok(()),
         ("", "namespaces", "") => validate_namespace(object, admission, extra),
         ("", "pods", "" | "ephemeralcontainers" | "resize") => validate_pod(object, admission, extra),
-        ("", "replicationcontrollers" | "podtemplates", "") | ("apps", "replicasets" | "deployments" | "statefulsets" | "daemonsets", "") | ("batch", "jobs" | "cronjobs", "") => {
-            validate_template(object, admission, extra)
-        }
+        ("", "replicationcontrollers" | "podtemplates", "")
+        | ("apps", "replicasets" | "deployments" | "statefulsets" | "daemonsets", "")
+        | ("batch", "jobs" | "cronjobs", "") => validate_template(object, admission, extra),
         _ => Ok(()),
     }
 }
@@ -171,10 +171,12 @@ fn warn(standard: Standard, object: Object<'_>, spec: &str, annotations: &str, e
 /// Whether an update may make a Pod worse: by another image or another ephemeral container.
 fn is_significant(old: Object<'_>, new: Object<'_>) -> bool {
     let differ = |list: &str| {
-        let (before, after): (Vec<_>, Vec<_>) = (old.items(list).map(|c| c.text("image")).collect(), new.items(list).map(|c| c.text("image")).collect());
+        let (before, after): (Vec<_>, Vec<_>) =
+            (old.items(list).map(|c| c.text("image")).collect(), new.items(list).map(|c| c.text("image")).collect());
         before != after
     };
-    let image = |pod: Object<'_>, name: &str| pod.items("spec.ephemeralContainers").find(|c| c.text("name") == name).map(|c| Str::from(c.text("image")));
+    let image =
+        |pod: Object<'_>, name: &str| pod.items("spec.ephemeralContainers").find(|c| c.text("name") == name).map(|c| Str::from(c.text("image")));
     differ("spec.containers")
         || differ("spec.initContainers")
         || new.items("spec.ephemeralContainers").any(|c| image(old, c.text("name")).as_deref() != Some(c.text("image")))

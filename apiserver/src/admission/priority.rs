@@ -95,8 +95,10 @@ mod tests {
     use crate::admission::testing::{Case, check_mutate, check_validate};
 
     const HIGH: (&str, &str) = ("/registry/priorityclasses/high", r#"{"metadata":{"name":"high"},"value":1000,"preemptionPolicy":"Never"}"#);
-    const USUAL: (&str, &str) =
-        ("/registry/priorityclasses/usual", r#"{"metadata":{"name":"usual"},"value":7,"globalDefault":true,"preemptionPolicy":"PreemptLowerPriority"}"#);
+    const USUAL: (&str, &str) = (
+        "/registry/priorityclasses/usual",
+        r#"{"metadata":{"name":"usual"},"value":7,"globalDefault":true,"preemptionPolicy":"PreemptLowerPriority"}"#,
+    );
 
     fn pod(spec: &str) -> Case {
         Case::create("", "Pod", "ns", &format!(r#"{{"spec":{spec}}}"#))
@@ -125,8 +127,12 @@ mod tests {
 
     #[tokio::test]
     async fn there_is_one_default_class() {
-        let class = |name: &str| Case::create("scheduling.k8s.io", "PriorityClass", "", &format!(r#"{{"metadata":{{"name":"{name}"}},"globalDefault":true}}"#)).rows(&[USUAL]);
-        let taken = r#"priorityclasses.scheduling.k8s.io "x" is forbidden: PriorityClass usual is already marked as default. Only one default can exist"#;
+        let class = |name: &str| {
+            Case::create("scheduling.k8s.io", "PriorityClass", "", &format!(r#"{{"metadata":{{"name":"{name}"}},"globalDefault":true}}"#))
+                .rows(&[USUAL])
+        };
+        let taken =
+            r#"priorityclasses.scheduling.k8s.io "x" is forbidden: PriorityClass usual is already marked as default. Only one default can exist"#;
         check_validate(super::validate, class("other"), Err(taken)).await;
         check_validate(super::validate, class("usual").update(r#"{"metadata":{"name":"usual"}}"#), Ok(())).await;
     }

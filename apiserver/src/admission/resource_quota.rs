@@ -123,7 +123,8 @@ fn terminating(pod: Object<'_>) -> bool {
 impl Counter {
     /// `None`: this write changes nothing that is counted.
     fn of(admission: &Admission<'_>, object: Object<'_>) -> Option<Self> {
-        let (group, plural, subresource) = (admission.resource.group.as_str(), admission.resource.plural.as_str(), admission.target.subresource.as_str());
+        let (group, plural, subresource) =
+            (admission.resource.group.as_str(), admission.resource.plural.as_str(), admission.target.subresource.as_str());
         if matches!((group, plural), ("" | "events.k8s.io", "events") | ("", "bindings") | ("authorization.k8s.io", _)) {
             return None;
         }
@@ -149,7 +150,9 @@ impl Counter {
     /// Whether a quota's resource is one that this counter knows.
     fn knows(self, name: &str, admission: &Admission<'_>) -> bool {
         match self {
-            Counter::Pods => POD_RESOURCES.contains(&name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-") || is_extended_quota(name),
+            Counter::Pods => {
+                POD_RESOURCES.contains(&name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-") || is_extended_quota(name)
+            }
             Counter::Services => SERVICE_RESOURCES.contains(&name),
             Counter::Claims => {
                 name == "count/persistentvolumeclaims"
@@ -196,7 +199,8 @@ impl Counter {
             (Counter::Pods, "CrossNamespacePodAffinity") => crosses_namespaces(object),
             (Counter::Claims, "VolumeAttributesClass") => {
                 let names = [object.text("spec.volumeAttributesClassName"), object.text("status.currentVolumeAttributesClassName")];
-                names.iter().filter(|name| !name.is_empty()).any(|name| scope.selects(name)) || (names.iter().all(|name| name.is_empty()) && scope.selects(""))
+                names.iter().filter(|name| !name.is_empty()).any(|name| scope.selects(name))
+                    || (names.iter().all(|name| name.is_empty()) && scope.selects(""))
             }
             _ => false,
         }
@@ -357,7 +361,8 @@ fn missing_requests(pod: Object<'_>, counted: &BTreeSet<&Str>) -> Option<String>
             missing.entry(name).or_default().insert(container.text("name"));
         }
     }
-    let parts: Vec<_> = missing.into_iter().map(|(name, containers)| format!("{name} for: {}", containers.into_iter().collect::<Vec<_>>().join(","))).collect();
+    let parts: Vec<_> =
+        missing.into_iter().map(|(name, containers)| format!("{name} for: {}", containers.into_iter().collect::<Vec<_>>().join(","))).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
@@ -460,7 +465,8 @@ mod tests {
     #[tokio::test]
     async fn compute_resources_add_up() {
         let hard = r#"{"limits.cpu":"2","requests.cpu":"1"}"#;
-        check(pod(SMALL), &quota("{}", hard, r#"{"limits.cpu":"1","requests.cpu":"500m"}"#), Ok(Some(r#"{"limits.cpu":"2","requests.cpu":"1"}"#))).await;
+        check(pod(SMALL), &quota("{}", hard, r#"{"limits.cpu":"1","requests.cpu":"500m"}"#), Ok(Some(r#"{"limits.cpu":"2","requests.cpu":"1"}"#)))
+            .await;
         let full = quota("{}", hard, r#"{"limits.cpu":"1","requests.cpu":"600m"}"#);
         let excess = r#"pods "x" is forbidden: exceeded quota: q, requested: requests.cpu=500m, used: requests.cpu=600m, limited: requests.cpu=1"#;
         check(pod(SMALL), &full, Err(excess)).await;
@@ -468,7 +474,12 @@ mod tests {
         let missing = r#"pods "x" is forbidden: failed quota: q: must specify limits.cpu for: a,b; requests.cpu for: a"#;
         check(silent, &full, Err(missing)).await;
         let gpu = pod(r#"{"containers":[{"name":"c","resources":{"requests":{"example.com/gpu":"2"}}}]}"#);
-        check(gpu, &quota("{}", r#"{"requests.example.com/gpu":"3"}"#, r#"{"requests.example.com/gpu":"0"}"#), Ok(Some(r#"{"requests.example.com/gpu":"2"}"#))).await;
+        check(
+            gpu,
+            &quota("{}", r#"{"requests.example.com/gpu":"3"}"#, r#"{"requests.example.com/gpu":"0"}"#),
+            Ok(Some(r#"{"requests.example.com/gpu":"2"}"#)),
+        )
+        .await;
     }
 
     #[tokio::test]
@@ -493,16 +504,23 @@ mod tests {
     #[tokio::test]
     async fn services_claims_and_plain_objects_are_counted() {
         let service = Case::create("", "Service", "ns", r#"{"spec":{"type":"NodePort","ports":[{"port":1},{"port":2}]}}"#);
-        check(service, &quota("{}", r#"{"services.nodeports":"2"}"#, r#"{"services.nodeports":"0"}"#), Ok(Some(r#"{"services.nodeports":"2"}"#))).await;
+        check(service, &quota("{}", r#"{"services.nodeports":"2"}"#, r#"{"services.nodeports":"0"}"#), Ok(Some(r#"{"services.nodeports":"2"}"#)))
+            .await;
         let claim = r#"{"spec":{"storageClassName":"gold","resources":{"requests":{"storage":"3Gi"}}}}"#;
         let of_class = "gold.storageclass.storage.k8s.io/requests.storage";
-        let gold = quota("{}", &format!(r#"{{"{of_class}":"5Gi","requests.storage":"4Gi"}}"#), &format!(r#"{{"{of_class}":"0","requests.storage":"2Gi"}}"#));
+        let gold =
+            quota("{}", &format!(r#"{{"{of_class}":"5Gi","requests.storage":"4Gi"}}"#), &format!(r#"{{"{of_class}":"0","requests.storage":"2Gi"}}"#));
         let excess = r#"persistentvolumeclaims "x" is forbidden: exceeded quota: q, requested: requests.storage=3Gi, used: requests.storage=2Gi, limited: requests.storage=4Gi"#;
         check(Case::create("", "PersistentVolumeClaim", "ns", claim), &gold, Err(excess)).await;
         let deployments = quota("{}", r#"{"count/deployments.apps":"1"}"#, r#"{"count/deployments.apps":"0"}"#);
         check(Case::create("apps", "Deployment", "ns", "{}"), &deployments, Ok(Some(r#"{"count/deployments.apps":"1"}"#))).await;
         let secrets = quota("{}", r#"{"secrets":"1"}"#, r#"{"secrets":"1"}"#);
-        check(Case::create("", "Secret", "ns", "{}"), &secrets, Err(r#"secrets "x" is forbidden: exceeded quota: q, requested: secrets=1, used: secrets=1, limited: secrets=1"#)).await;
+        check(
+            Case::create("", "Secret", "ns", "{}"),
+            &secrets,
+            Err(r#"secrets "x" is forbidden: exceeded quota: q, requested: secrets=1, used: secrets=1, limited: secrets=1"#),
+        )
+        .await;
         check(Case::create("", "ConfigMap", "ns", "{}"), &secrets, Ok(None)).await;
     }
 
@@ -525,6 +543,11 @@ mod tests {
     async fn an_update_is_charged_for_what_it_adds() {
         let old = r#"{"spec":{"type":"NodePort","ports":[{"port":1}]}}"#;
         let case = Case::create("", "Service", "ns", r#"{"spec":{"type":"NodePort","ports":[{"port":1},{"port":2}]}}"#).update(old);
-        check(case, &quota("{}", r#"{"services.nodeports":"9","services":"1"}"#, r#"{"services.nodeports":"1","services":"1"}"#), Ok(Some(r#"{"services":"1","services.nodeports":"2"}"#))).await;
+        check(
+            case,
+            &quota("{}", r#"{"services.nodeports":"9","services":"1"}"#, r#"{"services.nodeports":"1","services":"1"}"#),
+            Ok(Some(r#"{"services":"1","services.nodeports":"2"}"#)),
+        )
+        .await;
     }
 }

@@ -50,9 +50,9 @@ fn schedule(pod: &mut Struct, class: Object<'_>, admission: &Admission<'_>) -> R
         }
         let Some(Value::Map(selector)) = pod.at_mut(schema, SELECTOR) else { continue };
         if let Some(own) = selector.get(key).and_then(Value::as_str).filter(|own| *own != wanted) {
-            return Err(admission.refuse(format!(
-                "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {wanted}; pod.spec.nodeSelector[{key}] = {own}"
-            )));
+            return Err(
+                admission.refuse(format!("conflict: runtimeClass.scheduling.nodeSelector[{key}] = {wanted}; pod.spec.nodeSelector[{key}] = {own}"))
+            );
         }
         selector.insert(key, wanted.into());
     }
@@ -74,7 +74,9 @@ pub fn validate(pod: Object<'_>, admission: &Admission<'_>) -> Result<(), Error>
     }
     let class = class(pod, admission)?;
     match class.as_ref().map(Stored::object).filter(|class| class.has("overhead")) {
-        Some(class) if requests::resources(class, "overhead.podFixed") != requests::resources(pod, "spec.overhead") => Err(admission.refuse(MISMATCH)),
+        Some(class) if requests::resources(class, "overhead.podFixed") != requests::resources(pod, "spec.overhead") => {
+            Err(admission.refuse(MISMATCH))
+        }
         None if pod.has("spec.overhead") => {
             Err(admission.refuse("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"))
         }

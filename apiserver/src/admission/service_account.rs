@@ -40,9 +40,9 @@ pub async fn await_default(store: &Store, namespace: &str) {
 
 fn account(admission: &Admission<'_>, name: &str) -> Result<super::Stored, Error> {
     let namespace = admission.namespace();
-    SERVICE_ACCOUNTS.get(admission.snapshot, &format!("{namespace}/{name}"))?.ok_or_else(|| {
-        admission.refuse(format!("error looking up service account {namespace}/{name}: serviceaccount {} not found", quote(name)))
-    })
+    SERVICE_ACCOUNTS
+        .get(admission.snapshot, &format!("{namespace}/{name}"))?
+        .ok_or_else(|| admission.refuse(format!("error looking up service account {namespace}/{name}: serviceaccount {} not found", quote(name))))
 }
 
 pub fn mutate(pod: &mut Struct, admission: &Admission<'_>) -> Result<(), Error> {
@@ -141,8 +141,11 @@ pub fn validate(pod: Object<'_>, admission: &Admission<'_>) -> Result<(), Error>
     if !account.annotation(ENFORCE_SECRETS).is_some_and(|text| matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")) {
         return Ok(());
     }
-    let kinds: &[(&str, &str)] =
-        if ephemeral { &[("spec.ephemeralContainers", "ephemeral container")] } else { &[("spec.initContainers", "init container"), ("spec.containers", "container")] };
+    let kinds: &[(&str, &str)] = if ephemeral {
+        &[("spec.ephemeralContainers", "ephemeral container")]
+    } else {
+        &[("spec.initContainers", "init container"), ("spec.containers", "container")]
+    };
     check_secrets(pod, account, kinds, !ephemeral).map_err(|why| admission.refuse(why))
 }
 
@@ -169,7 +172,9 @@ fn validate_mirror(pod: Object<'_>, admission: &Admission<'_>) -> Result<(), Err
 fn check_secrets(pod: Object<'_>, account: Object<'_>, kinds: &[(&str, &str)], whole: bool) -> Result<(), String> {
     let mountable: BTreeSet<&str> = account.items("secrets").map(|secret| secret.text("name")).collect();
     let unknown = |name: &str| !name.is_empty() && !mountable.contains(name);
-    let because = |secret: &str| format!(r#"secret.secretName="{secret}" is not allowed because service account {} does not reference that secret"#, account.name());
+    let because = |secret: &str| {
+        format!(r#"secret.secretName="{secret}" is not allowed because service account {} does not reference that secret"#, account.name())
+    };
     let mut volumes = pod.items("spec.volumes").map(|volume| volume.text("secret.secretName"));
     if let Some(secret) = volumes.find(|name| whole && unknown(name)) {
         return Err(format!("volume with {}", because(secret)));
@@ -192,7 +197,9 @@ fn check_secrets(pod: Object<'_>, account: Object<'_>, kinds: &[(&str, &str)], w
             let name = secret.text("name");
             if !pullable.contains(name) {
                 let account = account.name();
-                return Err(format!(r#"imagePullSecrets[{index}].name="{name}" is not allowed because service account {account} does not reference that imagePullSecret"#));
+                return Err(format!(
+                    r#"imagePullSecrets[{index}].name="{name}" is not allowed because service account {account} does not reference that imagePullSecret"#
+                ));
             }
         }
     }
@@ -240,7 +247,8 @@ mod tests {
         let opted = r#"{"spec":{"automountServiceAccountToken":false,"containers":[{"name":"c"}]}}"#;
         let expect = r#"{"spec":{"automountServiceAccountToken":false,"containers":[{"name":"c"}],"serviceAccount":"default","serviceAccountName":"default"}}"#;
         check_mutate(super::mutate, case(plain, opted), Ok(expect)).await;
-        let own = r#"{"spec":{"containers":[{"name":"c","volumeMounts":[{"name":"v","mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}]}]}}"#;
+        let own =
+            r#"{"spec":{"containers":[{"name":"c","volumeMounts":[{"name":"v","mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}]}]}}"#;
         let expect = r#"{"spec":{"containers":[{"name":"c","volumeMounts":[{"name":"v","mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}]}],"serviceAccount":"default","serviceAccountName":"default"}}"#;
         check_mutate(super::mutate, case(plain, own), Ok(expect)).await;
     }
@@ -274,8 +282,11 @@ mod tests {
 
     #[tokio::test]
     async fn mountable_secrets_are_enforced_where_the_account_says_so() {
-        let account = r#"{"metadata":{"name":"default","annotations":{"kubernetes.io/enforce-mountable-secrets":"true"}},"secrets":[{"name":"good"}]}"#;
-        let pod = |secret: &str| format!(r#"{{"spec":{{"serviceAccountName":"default","volumes":[{{"name":"v","secret":{{"secretName":"{secret}"}}}}]}}}}"#);
+        let account =
+            r#"{"metadata":{"name":"default","annotations":{"kubernetes.io/enforce-mountable-secrets":"true"}},"secrets":[{"name":"good"}]}"#;
+        let pod = |secret: &str| {
+            format!(r#"{{"spec":{{"serviceAccountName":"default","volumes":[{{"name":"v","secret":{{"secretName":"{secret}"}}}}]}}}}"#)
+        };
         check_validate(super::validate, case(account, &pod("good")), Ok(())).await;
         let bad = r#"pods "x" is forbidden: volume with secret.secretName="bad" is not allowed because service account default does not reference that secret"#;
         check_validate(super::validate, case(account, &pod("bad")), Err(bad)).await;

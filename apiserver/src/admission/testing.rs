@@ -117,7 +117,10 @@ impl Case {
         self
     }
 
-    pub async fn run<T>(&self, plugin: impl FnOnce(&mut Struct, &Admission<'_>, &mut Extra) -> Result<T, Error>) -> (Struct, Extra, Result<T, Error>) {
+    pub async fn run<T>(
+        &self,
+        plugin: impl FnOnce(&mut Struct, &Admission<'_>, &mut Extra) -> Result<T, Error>,
+    ) -> (Struct, Extra, Result<T, Error>) {
         let rows: Vec<_> = self.rows.iter().map(|(key, object)| (key.as_str(), object.as_str())).collect();
         let store = store::store(&rows).await;
         let auth = Auth::new(auth::Config::default(), store.clone(), Clock).unwrap();

@@ -50,11 +50,17 @@ async fn an_address_asked_for_must_be_free_and_in_range() {
     assert_eq!((&spec["clusterIPs"], &taken[0][..]), (&json!(["10.96.0.10"]), "/registry/ipaddresses/10.96.0.10"));
     let used = ("/registry/ipaddresses/10.96.0.10", r#"{"metadata":{"name":"10.96.0.10"}}"#);
     let head = r#"Service "x" is invalid: spec.clusterIPs: Invalid value: "#;
-    refused(ask("10.96.0.10").rows(&[used]), &format!(r#"{head}["10.96.0.10"]: failed to allocate IP 10.96.0.10: provided IP is already allocated"#)).await;
-    refused(ask("10.97.0.1"), &format!(r#"{head}["10.97.0.1"]: failed to allocate IP 10.97.0.1: the provided network does not match the current range"#)).await;
+    refused(ask("10.96.0.10").rows(&[used]), &format!(r#"{head}["10.96.0.10"]: failed to allocate IP 10.96.0.10: provided IP is already allocated"#))
+        .await;
+    refused(
+        ask("10.97.0.1"),
+        &format!(r#"{head}["10.97.0.1"]: failed to allocate IP 10.97.0.1: the provided network does not match the current range"#),
+    )
+    .await;
     // Neither the network's address nor the one for broadcasts.
     for edge in ["10.96.0.0", "10.96.0.255"] {
-        refused(ask(edge), &format!(r#"{head}["{edge}"]: failed to allocate IP {edge}: the provided network does not match the current range"#)).await;
+        refused(ask(edge), &format!(r#"{head}["{edge}"]: failed to allocate IP {edge}: the provided network does not match the current range"#))
+            .await;
     }
 }
 
@@ -71,7 +77,11 @@ async fn headless_and_external_services_have_no_address() {
 
 #[tokio::test]
 async fn families_that_the_cluster_lacks_are_refused() {
-    refused(create(r#"{"ipFamilies":["IPv6"]}"#), r#"Service "x" is invalid: spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster"#).await;
+    refused(
+        create(r#"{"ipFamilies":["IPv6"]}"#),
+        r#"Service "x" is invalid: spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster"#,
+    )
+    .await;
     refused(
         create(r#"{"ipFamilyPolicy":"RequireDualStack"}"#),
         r#"Service "x" is invalid: spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services"#,
@@ -104,7 +114,9 @@ async fn a_node_port_asked_for_must_be_free_and_in_range() {
 #[tokio::test]
 async fn a_local_load_balancer_gets_a_port_for_health_checks() {
     let (spec, taken, _) =
-        run(create(r#"{"type":"LoadBalancer","externalTrafficPolicy":"Local","allocateLoadBalancerNodePorts":false,"ports":[{"port":80}]}"#)).await.unwrap();
+        run(create(r#"{"type":"LoadBalancer","externalTrafficPolicy":"Local","allocateLoadBalancerNodePorts":false,"ports":[{"port":80}]}"#))
+            .await
+            .unwrap();
     assert!(spec["healthCheckNodePort"].as_i64().unwrap() >= 30_000);
     assert!(spec["ports"][0]["nodePort"].is_null());
     assert_eq!(taken.len(), 2);
@@ -135,7 +147,10 @@ async fn a_change_of_type_gives_back_what_is_not_needed() {
 #[test]
 fn a_removed_service_gives_everything_back() {
     let tree = crate::admission::testing::tree("", "Service", &format!(r#"{{"spec":{STORED}}}"#));
-    let keys: Vec<_> = release(&crate::admission::testing::resource("", "Service"), object(&tree)).into_iter().map(|op| if let Op::Delete { key } = op { key.to_string() } else { String::new() }).collect();
+    let keys: Vec<_> = release(&crate::admission::testing::resource("", "Service"), object(&tree))
+        .into_iter()
+        .map(|op| if let Op::Delete { key } = op { key.to_string() } else { String::new() })
+        .collect();
     assert_eq!(keys, ["/registry/ipaddresses/10.96.0.20", "/registry/ranges/servicenodeports/30100"]);
 }
 

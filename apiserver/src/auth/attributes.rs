@@ -2,8 +2,8 @@
 
 use crate::Error;
 use crate::request::{Target, User, Verb};
-use apiserver_machinery::{Str, fields};
 use apiserver_machinery::text::quote;
+use apiserver_machinery::{Str, fields};
 use std::sync::Arc;
 
 /// One question to an authorizer.
@@ -96,7 +96,8 @@ impl<'a> Attributes<'a> {
             let slash = if self.subresource.is_empty() { "" } else { "/" };
             let resource = quote(&format!("{}{slash}{}", self.resource, self.subresource));
             let group = quote(self.group);
-            let scope = if self.namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace {}", quote(self.namespace)) };
+            let scope =
+                if self.namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace {}", quote(self.namespace)) };
             format!("User {user} cannot {} resource {resource} in API group {group} {scope}", self.verb)
         } else {
             format!("User {user} cannot {} path {}", self.verb, quote(self.path))
@@ -147,7 +148,12 @@ mod tests {
             "why",
             r#"deployments.apps "web" is forbidden: User "x" cannot get resource "deployments/scale" in API group "apps" in the namespace "default": why"#,
         );
-        check(Method::POST, "/api/v1/nodes", "", r#"nodes is forbidden: User "x" cannot create resource "nodes" in API group "" at the cluster scope"#);
+        check(
+            Method::POST,
+            "/api/v1/nodes",
+            "",
+            r#"nodes is forbidden: User "x" cannot create resource "nodes" in API group "" at the cluster scope"#,
+        );
         check(Method::GET, "/x", "", r#"forbidden: User "x" cannot get path "/x""#);
         check(Method::GET, "/<b>", "", r#"forbidden: User "x" cannot get path "/&lt;b&gt;""#);
     }

@@ -124,16 +124,25 @@ fn user_of(leaf: &[u8], certificate: &X509Certificate<'_>, name: Str) -> Option<
 impl FrontProxy {
     /// The user that the proxy names. `None`: it names none.
     pub fn user(&self, headers: &HeaderMap) -> Option<User> {
-        let first = |names: &[HeaderName]| names.iter().filter_map(|name| headers.get(name)).filter_map(|value| value.to_str().ok()).find(|value| !value.is_empty());
+        let first = |names: &[HeaderName]| {
+            names.iter().filter_map(|name| headers.get(name)).filter_map(|value| value.to_str().ok()).find(|value| !value.is_empty())
+        };
         let name = first(&self.username_headers)?.into();
-        let values = |name: &HeaderName| headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).filter(|value| !value.is_empty()).map(Str::from).collect::<Vec<_>>();
+        let values = |name: &HeaderName| {
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).filter(|value| !value.is_empty()).map(Str::from).collect::<Vec<_>>()
+        };
         let mut extra: Vec<(Str, Vec<Str>)> = Vec::new();
         for header in headers.keys() {
             let Some(key) = self.extra_header_prefixes.iter().find_map(|prefix| header.as_str().strip_prefix(prefix.as_str())) else { continue };
             extra.push((super::unescape(key), headers.get_all(header).iter().filter_map(|value| value.to_str().ok()).map(Str::from).collect()));
         }
         extra.sort();
-        Some(User { name, uid: first(&self.uid_headers).unwrap_or_default().into(), groups: self.group_headers.iter().flat_map(values).collect(), extra })
+        Some(User {
+            name,
+            uid: first(&self.uid_headers).unwrap_or_default().into(),
+            groups: self.group_headers.iter().flat_map(values).collect(),
+            extra,
+        })
     }
 }
 
@@ -215,7 +224,8 @@ mod tests {
 
         let mut headers = HeaderMap::new();
         assert_eq!(proxy.user(&headers), None);
-        for (name, value) in [("x-remote-user", "jane"), ("x-remote-group", "a"), ("x-remote-group", "b"), ("x-remote-extra-example.com%2fkey", "1")] {
+        for (name, value) in [("x-remote-user", "jane"), ("x-remote-group", "a"), ("x-remote-group", "b"), ("x-remote-extra-example.com%2fkey", "1")]
+        {
             headers.append(HeaderName::from_static(name), value.parse().unwrap());
         }
         let expect = User {

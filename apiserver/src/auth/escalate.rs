@@ -1,7 +1,7 @@
 //! Nobody may give what they do not have: the checks on writes of roles and bindings.
 
 use super::attributes::{Attributes, forbidden};
-use super::rbac::{self, Rule, RoleKey, not_held, quoted_list};
+use super::rbac::{self, RoleKey, Rule, not_held, quoted_list};
 use super::{Auth, MASTERS};
 use crate::Error;
 use crate::request::{Target, User};
@@ -53,11 +53,17 @@ fn binding(auth: &Auth, admission: &Admission<'_>, object: Object<'_>) -> Result
     let (kind, name) = (object.text("roleRef.kind"), object.text("roleRef.name"));
     let role = RoleKey { namespace: if kind == "Role" { namespace.clone() } else { Str::default() }, name: name.into() };
     let plural = if kind == "Role" { "roles" } else { "clusterroles" };
-    if matches!(kind, "Role" | "ClusterRole") && auth.allows(&Attributes::resource(admission.user, "bind", object.text("roleRef.apiGroup"), plural, namespace, name)) {
+    if matches!(kind, "Role" | "ClusterRole")
+        && auth.allows(&Attributes::resource(admission.user, "bind", object.text("roleRef.apiGroup"), plural, namespace, name))
+    {
         return Ok(());
     }
     let rules = match kind {
-        "Role" | "ClusterRole" => stored_rules(admission.snapshot, &role).ok_or_else(|| Error::NotFound { group: rbac::GROUP.into(), resource: plural.into(), name: name.into() })?,
+        "Role" | "ClusterRole" => stored_rules(admission.snapshot, &role).ok_or_else(|| Error::NotFound {
+            group: rbac::GROUP.into(),
+            resource: plural.into(),
+            name: name.into(),
+        })?,
         _ => return Err(Error::Internal(format!("unsupported role reference kind: {}", quote(kind)))),
     };
     held(auth, admission.user, namespace, &rules).map_err(|why| forbidden(group, resource, object.name(), &why))
@@ -84,7 +90,11 @@ fn held(auth: &Auth, user: &User, namespace: &str, wanted: &[Rule]) -> Result<()
 
 /// From the store and not from the published index, which may not have a role yet that was made a moment ago.
 fn stored_rules(snapshot: &Snapshot, key: &RoleKey) -> Option<Vec<Rule>> {
-    let key = if key.namespace.is_empty() { format!("/registry/clusterroles/{}", key.name) } else { format!("/registry/roles/{}/{}", key.namespace, key.name) };
+    let key = if key.namespace.is_empty() {
+        format!("/registry/clusterroles/{}", key.name)
+    } else {
+        format!("/registry/roles/{}/{}", key.namespace, key.name)
+    };
     let row = snapshot.get(Key::from(key))?;
     serde_json::from_slice::<rbac::Role>(row.bytes()).ok().map(|role| role.rules)
 }
@@ -126,11 +136,23 @@ mod tests {
     /// jane may get Pods everywhere and bind the ClusterRole `open`; `wide` may do more.
     const ROWS: [(&str, &str); 6] = [
         ("/registry/clusterroles/pods", r#"{"metadata":{"name":"pods"},"rules":[{"apiGroups":[""],"resources":["pods"],"verbs":["get"]}]}"#),
-        ("/registry/clusterroles/wide", r#"{"metadata":{"name":"wide"},"rules":[{"apiGroups":[""],"resources":["secrets"],"verbs":["get","list"]}]}"#),
+        (
+            "/registry/clusterroles/wide",
+            r#"{"metadata":{"name":"wide"},"rules":[{"apiGroups":[""],"resources":["secrets"],"verbs":["get","list"]}]}"#,
+        ),
         ("/registry/clusterroles/open", r#"{"metadata":{"name":"open"},"rules":[{"apiGroups":["*"],"resources":["*"],"verbs":["*"]}]}"#),
-        ("/registry/clusterroles/binder", r#"{"metadata":{"name":"binder"},"rules":[{"apiGroups":["rbac.authorization.k8s.io"],"resources":["clusterroles"],"resourceNames":["open"],"verbs":["bind"]}]}"#),
-        ("/registry/clusterrolebindings/a", r#"{"metadata":{"name":"a"},"roleRef":{"kind":"ClusterRole","name":"pods"},"subjects":[{"kind":"User","name":"jane"}]}"#),
-        ("/registry/clusterrolebindings/b", r#"{"metadata":{"name":"b"},"roleRef":{"kind":"ClusterRole","name":"binder"},"subjects":[{"kind":"User","name":"jane"}]}"#),
+        (
+            "/registry/clusterroles/binder",
+            r#"{"metadata":{"name":"binder"},"rules":[{"apiGroups":["rbac.authorization.k8s.io"],"resources":["clusterroles"],"resourceNames":["open"],"verbs":["bind"]}]}"#,
+        ),
+        (
+            "/registry/clusterrolebindings/a",
+            r#"{"metadata":{"name":"a"},"roleRef":{"kind":"ClusterRole","name":"pods"},"subjects":[{"kind":"User","name":"jane"}]}"#,
+        ),
+        (
+            "/registry/clusterrolebindings/b",
+            r#"{"metadata":{"name":"b"},"roleRef":{"kind":"ClusterRole","name":"binder"},"subjects":[{"kind":"User","name":"jane"}]}"#,
+        ),
     ];
 
     async fn check(case: Case, expect: Result<(), &str>) {

@@ -92,7 +92,8 @@ impl Mode {
         let account = service_account::split(&wanted.name);
         match self {
             Mode::AssociatedNode => {
-                let own = caller.extra.iter().find(|(key, _)| key == NODE_NAME).and_then(|(_, values)| (values.len() == 1).then(|| values[0].as_str()));
+                let own =
+                    caller.extra.iter().find(|(key, _)| key == NODE_NAME).and_then(|(_, values)| (values.len() == 1).then(|| values[0].as_str()));
                 name_only && node.is_some() && service_account::split(&caller.name).is_some() && own == node
             }
             Mode::ArbitraryNode => name_only && node.is_some(),
@@ -193,7 +194,12 @@ fn check_groups(mode: Mode, groups: &[Str], ask: &Attributes<'_>, check: &impl F
     groups.iter().try_for_each(|group| check(&Attributes { name: group, ..*ask }))
 }
 
-fn check_extra(mode: Mode, extra: &[(Str, Vec<Str>)], ask: &Attributes<'_>, check: &impl Fn(&Attributes<'_>) -> Result<(), Error>) -> Result<(), Error> {
+fn check_extra(
+    mode: Mode,
+    extra: &[(Str, Vec<Str>)],
+    ask: &Attributes<'_>,
+    check: &impl Fn(&Attributes<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
     if mode != Mode::Legacy && !extra.is_empty() {
         if let Some(fault) = extra.iter().find_map(|(key, values)| extra_fault(key, values)) {
             return Err(ask.forbidden(&fault));
@@ -203,9 +209,10 @@ fn check_extra(mode: Mode, extra: &[(Str, Vec<Str>)], ask: &Attributes<'_>, chec
             return Ok(());
         }
     }
-    extra.iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value))).try_for_each(|(key, value)| {
-        check(&Attributes { subresource: key, name: value, ..*ask })
-    })
+    extra
+        .iter()
+        .flat_map(|(key, values)| values.iter().map(move |value| (key, value)))
+        .try_for_each(|(key, value)| check(&Attributes { subresource: key, name: value, ..*ask }))
 }
 
 fn extra_fault(key: &str, values: &[Str]) -> Option<String> {
@@ -214,7 +221,9 @@ fn extra_fault(key: &str, values: &[Str]) -> Option<String> {
     }
     let at = Path::new("extra.key");
     let fault = match key.split_once('/') {
-        Some((domain, path)) if !domain.is_empty() && !path.is_empty() => names::dns1123_subdomain(domain).first().map(|why| field::Error::invalid(&at, domain, why.to_string())),
+        Some((domain, path)) if !domain.is_empty() && !path.is_empty() => {
+            names::dns1123_subdomain(domain).first().map(|why| field::Error::invalid(&at, domain, why.to_string()))
+        }
         _ => Some(field::Error::invalid(&at, key, "must be a domain-prefixed path (such as \"acme.io/foo\")")),
     };
     if let Some(fault) = fault {
@@ -244,16 +253,13 @@ mod tests {
 
     /// Permissions are `verb group resource[/subresource] namespace name`, as asked.
     fn check(pairs: &[(&str, &str)], permissions: &[&str], expect: Result<(&str, &[&str]), &str>) {
-        let caller = User {
-            name: "system:serviceaccount:ns:agent".into(),
-            extra: vec![(NODE_NAME.into(), vec!["n1".into()])],
-            ..User::default()
-        };
+        let caller = User { name: "system:serviceaccount:ns:agent".into(), extra: vec![(NODE_NAME.into(), vec!["n1".into()])], ..User::default() };
         let request = Attributes::resource(&caller, "list", "", "pods", "ns", "");
         let user = wanted(&headers(pairs)).unwrap().unwrap();
         let seen = impersonate(&user, &request, |ask| {
             let slash = if ask.subresource.is_empty() { "" } else { "/" };
-            let text = format!("{} {:?} {}{slash}{} {:?} {:?}", ask.verb, ask.group, ask.resource, ask.subresource, ask.namespace, ask.name).replace('"', "'");
+            let text = format!("{} {:?} {}{slash}{} {:?} {:?}", ask.verb, ask.group, ask.resource, ask.subresource, ask.namespace, ask.name)
+                .replace('"', "'");
             if permissions.contains(&&*text) { Decision::Allow(None) } else { Decision::NoOpinion(String::new()) }
         });
         match (seen, expect) {
@@ -277,7 +283,11 @@ mod tests {
             &["impersonate '' serviceaccounts 'ns' 'other'"],
             Ok(("system:serviceaccount:ns:other", &["system:serviceaccounts", "system:serviceaccounts:ns", "system:authenticated"])),
         );
-        check(&[("Impersonate-User", "system:anonymous")], &["impersonate '' users '' 'system:anonymous'"], Ok(("system:anonymous", &["system:unauthenticated"])));
+        check(
+            &[("Impersonate-User", "system:anonymous")],
+            &["impersonate '' users '' 'system:anonymous'"],
+            Ok(("system:anonymous", &["system:unauthenticated"])),
+        );
     }
 
     #[test]
@@ -287,14 +297,18 @@ mod tests {
         check(
             &[("Impersonate-User", "system:node:n2")],
             &as_node,
-            Err(r#"pods is forbidden: User "system:serviceaccount:ns:agent" cannot impersonate-on:arbitrary-node:list resource "pods" in API group "" in the namespace "ns""#),
+            Err(
+                r#"pods is forbidden: User "system:serviceaccount:ns:agent" cannot impersonate-on:arbitrary-node:list resource "pods" in API group "" in the namespace "ns""#,
+            ),
         );
         let as_user = ["impersonate-on:user-info:list '' pods 'ns' ''", "impersonate:user-info 'authentication.k8s.io' users '' 'bob'"];
         check(&[("Impersonate-User", "bob")], &as_user, Ok(("bob", &["system:authenticated"])));
         check(
             &[("Impersonate-User", "bob"), ("Impersonate-Group", "system:masters")],
             &as_user,
-            Err(r#"groups.authentication.k8s.io "system:masters" is forbidden: User "system:serviceaccount:ns:agent" cannot impersonate:user-info resource "groups" in API group "authentication.k8s.io" at the cluster scope: impersonating the system:masters group is not allowed"#),
+            Err(
+                r#"groups.authentication.k8s.io "system:masters" is forbidden: User "system:serviceaccount:ns:agent" cannot impersonate:user-info resource "groups" in API group "authentication.k8s.io" at the cluster scope: impersonating the system:masters group is not allowed"#,
+            ),
         );
     }
 

@@ -148,7 +148,8 @@ impl SigningKey {
     }
 
     fn ecdsa(pkcs8: &[u8], random: SystemRandom) -> Result<Self, Error> {
-        let curves = [(Algorithm::Es256, &signature::ECDSA_P256_SHA256_FIXED_SIGNING), (Algorithm::Es384, &signature::ECDSA_P384_SHA384_FIXED_SIGNING)];
+        let curves =
+            [(Algorithm::Es256, &signature::ECDSA_P256_SHA256_FIXED_SIGNING), (Algorithm::Es384, &signature::ECDSA_P384_SHA384_FIXED_SIGNING)];
         for (algorithm, signing) in curves {
             if let Ok(pair) = EcdsaKeyPair::from_pkcs8(signing, pkcs8, &random) {
                 let public = VerifyingKey::new(algorithm, pair.public_key().as_ref().to_vec());

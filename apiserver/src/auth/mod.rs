@@ -314,7 +314,13 @@ mod tests {
     }
 
     async fn auth(rows: &[(&str, &str)]) -> Auth {
-        let config = Config { anonymous: true, issuers: vec!["https://issuer".into()], signer: Some(keys::tests::signing_key()), external_address: "10.0.0.1:6443".into(), ..Config::default() };
+        let config = Config {
+            anonymous: true,
+            issuers: vec!["https://issuer".into()],
+            signer: Some(keys::tests::signing_key()),
+            external_address: "10.0.0.1:6443".into(),
+            ..Config::default()
+        };
         let auth = Auth::new(config, testing::store(rows).await, Clock).unwrap();
         auth.load();
         auth

@@ -270,7 +270,10 @@ impl Question<'_> {
             "get" | "update" | "patch" | "delete" => self.related(Kind::ResourceSlice, snapshot),
             "watch" | "list" | "deletecollection" if self.ask.field("spec.nodeName") == Some(self.node) => Ok(()),
             "watch" | "list" | "deletecollection" => Err("can only list/watch/deletecollection resourceslices with nodeName field selector".into()),
-            _ => Err("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection".into()),
+            _ => {
+                Err("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection"
+                    .into())
+            }
         }
     }
 
@@ -490,7 +493,8 @@ impl Pod {
             if volume.ephemeral.is_some() {
                 add(Kind::PersistentVolumeClaim, &compact_str::format_compact!("{}-{}", self.metadata.name, volume.name));
             }
-            let remote = [&volume.cephfs, &volume.cinder, &volume.flex_volume, &volume.rbd, &volume.scale_io, &volume.iscsi, &volume.storageos, &volume.csi];
+            let remote =
+                [&volume.cephfs, &volume.cinder, &volume.flex_volume, &volume.rbd, &volume.scale_io, &volume.iscsi, &volume.storageos, &volume.csi];
             remote.into_iter().flatten().filter_map(|remote| remote.secret_ref.as_ref()).for_each(|secret| add(Kind::Secret, &secret.name));
         }
         let claims = spec.resource_claims.iter().chain(&self.status.resource_claim_statuses).chain(&self.status.extended_resource_claim_status);

@@ -54,12 +54,8 @@ impl Rule {
         for group in &self.api_groups {
             for resource in &self.resources {
                 for verb in &self.verbs {
-                    let part = Rule {
-                        verbs: vec![verb.clone()],
-                        api_groups: vec![group.clone()],
-                        resources: vec![resource.clone()],
-                        ..Rule::default()
-                    };
+                    let part =
+                        Rule { verbs: vec![verb.clone()], api_groups: vec![group.clone()], resources: vec![resource.clone()], ..Rule::default() };
                     if self.resource_names.is_empty() {
                         parts.push(part);
                         continue;
@@ -80,9 +76,11 @@ impl Rule {
         let all = |list: &[Str], wanted: &[Str]| list.iter().any(|own| own == "*") || wanted.iter().all(|each| has(list, each));
         let resource = all(&self.resources, &part.resources)
             || part.resources.iter().all(|path| {
-                has(&self.resources, path) || path.split_once('/').is_some_and(|(_, sub)| self.resources.iter().any(|own| own.strip_prefix("*/") == Some(sub)))
+                has(&self.resources, path)
+                    || path.split_once('/').is_some_and(|(_, sub)| self.resources.iter().any(|own| own.strip_prefix("*/") == Some(sub)))
             });
-        let names = self.resource_names.is_empty() || (!part.resource_names.is_empty() && part.resource_names.iter().all(|name| has(&self.resource_names, name)));
+        let names = self.resource_names.is_empty()
+            || (!part.resource_names.is_empty() && part.resource_names.iter().all(|name| has(&self.resource_names, name)));
         let urls = part.non_resource_urls.iter().all(|url| self.non_resource_urls.iter().any(|own| url_covers(own, url)));
         all(&self.verbs, &part.verbs) && all(&self.api_groups, &part.api_groups) && resource && names && urls
     }
@@ -422,7 +420,9 @@ mod tests {
     use super::*;
 
     fn rule(verbs: &str, groups: &str, resources: &str, names: &str) -> Rule {
-        let list = |text: &str| if text.is_empty() { Vec::new() } else { text.split(',').map(|item| if item == "core" { "".into() } else { item.into() }).collect() };
+        let list = |text: &str| {
+            if text.is_empty() { Vec::new() } else { text.split(',').map(|item| if item == "core" { "".into() } else { item.into() }).collect() }
+        };
         Rule { verbs: list(verbs), api_groups: list(groups), resources: list(resources), resource_names: list(names), ..Rule::default() }
     }
 
@@ -443,7 +443,12 @@ mod tests {
             role_ref: RoleRef { api_group: GROUP.into(), kind: kind.into(), name: role.into() },
             subjects: subjects
                 .iter()
-                .map(|(kind, namespace, name)| Subject { kind: (*kind).into(), namespace: (*namespace).into(), name: (*name).into(), ..Subject::default() })
+                .map(|(kind, namespace, name)| Subject {
+                    kind: (*kind).into(),
+                    namespace: (*namespace).into(),
+                    name: (*name).into(),
+                    ..Subject::default()
+                })
                 .collect(),
         }
     }
@@ -512,8 +517,16 @@ mod tests {
     fn what_is_not_held_is_told_part_by_part() {
         let check = |held: &[Rule], wanted: &[Rule], expect: &[&str]| assert_eq!(not_held(held, wanted), expect);
         check(&[rule("*", "*", "*", "")], &[rule("get", "core", "pods", "")], &[]);
-        check(&[rule("get", "core", "pods", "")], &[rule("get,list,watch", "core", "pods", "")], &[r#"{APIGroups:[""], Resources:["pods"], Verbs:["list" "watch"]}"#]);
-        check(&[rule("get", "core", "secrets", "a")], &[rule("get", "core", "secrets", "")], &[r#"{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}"#]);
+        check(
+            &[rule("get", "core", "pods", "")],
+            &[rule("get,list,watch", "core", "pods", "")],
+            &[r#"{APIGroups:[""], Resources:["pods"], Verbs:["list" "watch"]}"#],
+        );
+        check(
+            &[rule("get", "core", "secrets", "a")],
+            &[rule("get", "core", "secrets", "")],
+            &[r#"{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}"#],
+        );
         check(&[rule("get", "core", "secrets", "")], &[rule("get", "core", "secrets", "a")], &[]);
         check(&[rule("get", "apps", "*/scale", "")], &[rule("get", "apps", "deployments/scale", "")], &[]);
         check(&[urls("get", "/api/*")], &[urls("get", "/api/v1"), urls("get", "/metrics")], &[r#"{NonResourceURLs:["/metrics"], Verbs:["get"]}"#]);

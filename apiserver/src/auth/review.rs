@@ -7,9 +7,9 @@ use crate::request::User;
 use crate::resource::Object;
 use crate::status;
 use apiserver_machinery::field::{self, BadValue, Path};
+use apiserver_machinery::schema::Schema;
 use apiserver_machinery::tree::{Map, Struct, Value};
 use apiserver_machinery::{Str, fields, json};
-use apiserver_machinery::schema::Schema;
 
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
@@ -84,7 +84,14 @@ impl Review<'_> {
                 let ask = Attributes {
                     subresource: wanted.text("subresource"),
                     fields: &requirements,
-                    ..Attributes::resource(subject, wanted.text("verb"), wanted.text("group"), wanted.text("resource"), wanted.text("namespace"), wanted.text("name"))
+                    ..Attributes::resource(
+                        subject,
+                        wanted.text("verb"),
+                        wanted.text("group"),
+                        wanted.text("resource"),
+                        wanted.text("namespace"),
+                        wanted.text("name"),
+                    )
                 };
                 (self.auth.authorize(&ask), fault)
             }
@@ -267,7 +274,9 @@ fn selector_faults(selector: Object<'_>, at: &Path<'_>) -> Vec<field::Error> {
         let at = list.index(index);
         let count = requirement.list("values").len();
         match requirement.text("operator") {
-            "In" | "NotIn" if count == 0 => errors.push(field::Error::required(&at.child("values"), "must be specified when `operator` is 'In' or 'NotIn'")),
+            "In" | "NotIn" if count == 0 => {
+                errors.push(field::Error::required(&at.child("values"), "must be specified when `operator` is 'In' or 'NotIn'"))
+            }
             "Exists" | "DoesNotExist" if count > 0 => {
                 errors.push(field::Error::forbidden(&at.child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
             }
@@ -360,7 +369,8 @@ mod tests {
     #[tokio::test]
     async fn bad_access_reviews_are_refused() {
         let auth = auth().await;
-        let check = async |kind: &str, request: Json, expect: &str| assert_eq!(ask(&auth, AUTHORIZATION, kind, "ns", request).await.unwrap_err(), expect);
+        let check =
+            async |kind: &str, request: Json, expect: &str| assert_eq!(ask(&auth, AUTHORIZATION, kind, "ns", request).await.unwrap_err(), expect);
         check(
             "SubjectAccessReview",
             json!({"spec": {"resourceAttributes": {"verb": "get"}}}),
@@ -410,7 +420,11 @@ mod tests {
         let claims = Claims {
             audiences: vec!["https://issuer".into()],
             expires: Some(now + 600),
-            kubernetes: Kubernetes { namespace: "ns".into(), service_account: Reference { name: "sa".into(), uid: "1".into() }, ..Kubernetes::default() },
+            kubernetes: Kubernetes {
+                namespace: "ns".into(),
+                service_account: Reference { name: "sa".into(), uid: "1".into() },
+                ..Kubernetes::default()
+            },
             ..Claims::default()
         };
         let token = auth.tokens.mint(claims).unwrap().unwrap();
@@ -419,7 +433,10 @@ mod tests {
         assert_eq!(seen["status"]["user"]["username"], "system:serviceaccount:ns:sa");
         assert_eq!(seen["status"]["audiences"], json!(["https://issuer"]));
         let seen = ask(&auth, "authentication.k8s.io", "TokenReview", "", json!({"spec": {"token": token, "audiences": ["other"]}})).await.unwrap();
-        assert_eq!(seen["status"]["error"], r#"[invalid bearer token, token audiences ["https://issuer"] is invalid for the target audiences ["other"]]"#);
+        assert_eq!(
+            seen["status"]["error"],
+            r#"[invalid bearer token, token audiences ["https://issuer"] is invalid for the target audiences ["other"]]"#
+        );
         let seen = ask(&auth, "authentication.k8s.io", "TokenReview", "", json!({"spec": {"token": "x"}})).await.unwrap();
         assert_eq!(seen["status"], json!({"error": "invalid bearer token", "user": {}}));
         assert!(ask(&auth, "authentication.k8s.io", "TokenReview", "", json!({})).await.is_err());

@@ -196,7 +196,8 @@ impl Tokens {
         }
         check_times(&seen.claims, now)?;
         let known = seen.rows.load();
-        let unchanged = known.as_ref().is_some_and(|rows| rows.iter().all(|(key, revision)| snapshot.get(key).is_some_and(|row| row.modified == *revision)));
+        let unchanged =
+            known.as_ref().is_some_and(|rows| rows.iter().all(|(key, revision)| snapshot.get(key).is_some_and(|row| row.modified == *revision)));
         if !unchanged {
             seen.rows.store(check_objects(&seen.claims, snapshot, now)?.map(Arc::new));
         }
@@ -314,12 +315,7 @@ fn user_of(claims: &Claims) -> User {
     }
     let mut groups = service_account::groups(&bound.namespace);
     groups.push(super::AUTHENTICATED.into());
-    User {
-        name: service_account::username(&bound.namespace, &bound.service_account.name),
-        uid: bound.service_account.uid.clone(),
-        groups,
-        extra,
-    }
+    User { name: service_account::username(&bound.namespace, &bound.service_account.name), uid: bound.service_account.uid.clone(), groups, extra }
 }
 
 #[cfg(test)]
@@ -370,7 +366,10 @@ mod tests {
         let token = tokens.mint(claims).unwrap().unwrap();
         // The second time the signature is remembered, and the answer the same.
         for _ in 0..2 {
-            let seen = tokens.verify(&token, wanted, &store.snapshot(), now()).map(|verified| assert!(verified.is_some())).map_err(|error| error.to_string());
+            let seen = tokens
+                .verify(&token, wanted, &store.snapshot(), now())
+                .map(|verified| assert!(verified.is_some()))
+                .map_err(|error| error.to_string());
             assert_eq!(seen, expect.map_err(str::to_owned));
         }
     }
@@ -380,7 +379,12 @@ mod tests {
         check(|_, _| {}, &[], Ok(())).await;
         check(|_, rows| _ = rows.remove(1), &[], Err("service account token has been invalidated")).await;
         check(|_, rows| _ = rows.remove(0), &[], Err("serviceaccounts \"sa\" not found")).await;
-        check(|_, rows| rows[1].1 = r#"{"metadata":{"name":"web","uid":"9"}}"#, &[], Err("pod UID (9) does not match service account pod ref claim (2)")).await;
+        check(
+            |_, rows| rows[1].1 = r#"{"metadata":{"name":"web","uid":"9"}}"#,
+            &[],
+            Err("pod UID (9) does not match service account pod ref claim (2)"),
+        )
+        .await;
         check(|_, rows| rows[0].1 = r#"{"metadata":{"name":"sa","uid":"9"}}"#, &[], Err("service account UID (9) does not match claim (1)")).await;
         let deleted = r#"{"metadata":{"name":"web","uid":"2","deletionTimestamp":"2020-01-01T00:00:00Z"}}"#;
         check(|_, rows| rows[1].1 = deleted, &[], Err("service account token has been invalidated")).await;

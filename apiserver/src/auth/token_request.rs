@@ -1,7 +1,7 @@
 //! TokenRequest: `POST serviceaccounts/NAME/token` mints a token for an audience, bound to a Pod, Secret or Node if the request says so.
 
-use super::{Auth, service_account};
 use super::token::{Claims, Kubernetes, Reference};
+use super::{Auth, service_account};
 use crate::Error;
 use crate::admission::node_restriction::{self, TokenAdmission};
 use crate::request::User;
@@ -172,7 +172,11 @@ fn faults(request: Object<'_>) -> Vec<field::Error> {
             }
             None => BadValue::from(attestations),
         };
-        errors.push(field::Error::invalid(&spec.child("attestations"), value, "attestations may only be specified with a webhook bound object reference"));
+        errors.push(field::Error::invalid(
+            &spec.child("attestations"),
+            value,
+            "attestations may only be specified with a webhook bound object reference",
+        ));
     }
     errors
 }
@@ -232,7 +236,10 @@ mod tests {
     async fn auth() -> Auth {
         let rows = vec![
             ("/registry/serviceaccounts/ns/sa", r#"{"metadata":{"name":"sa","namespace":"ns","uid":"sa-uid"}}"#),
-            ("/registry/pods/ns/web", r#"{"metadata":{"name":"web","namespace":"ns","uid":"web-uid"},"spec":{"serviceAccountName":"sa","nodeName":"n1"}}"#),
+            (
+                "/registry/pods/ns/web",
+                r#"{"metadata":{"name":"web","namespace":"ns","uid":"web-uid"},"spec":{"serviceAccountName":"sa","nodeName":"n1"}}"#,
+            ),
             ("/registry/pods/ns/other", r#"{"metadata":{"name":"other","namespace":"ns","uid":"o"},"spec":{"serviceAccountName":"default"}}"#),
             ("/registry/minions/n1", r#"{"metadata":{"name":"n1","uid":"n1-uid"}}"#),
         ];
@@ -314,7 +321,12 @@ mod tests {
             r#"cannot bind token for serviceaccount "sa" to pod running with different serviceaccount name."#,
         )
         .await;
-        check("sa", json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "ConfigMap", "name": "x"}}}), "cannot bind token to object of type /v1, Kind=ConfigMap").await;
+        check(
+            "sa",
+            json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "ConfigMap", "name": "x"}}}),
+            "cannot bind token to object of type /v1, Kind=ConfigMap",
+        )
+        .await;
         check("sa", json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "gone"}}}), "pods \"gone\" not found").await;
         check(
             "sa",

@@ -153,7 +153,8 @@ fn step(entry: &Entry, existing: Option<Value>) -> Step {
 }
 
 fn add_missing(object: &mut Value, field: &str, wanted: &Value) {
-    let missing: Vec<Value> = wanted.as_array().into_iter().flatten().filter(|item| !object[field].as_array().is_some_and(|own| own.contains(item))).cloned().collect();
+    let missing: Vec<Value> =
+        wanted.as_array().into_iter().flatten().filter(|item| !object[field].as_array().is_some_and(|own| own.contains(item))).cloned().collect();
     if missing.is_empty() {
         return;
     }

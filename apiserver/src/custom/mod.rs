@@ -6,6 +6,7 @@ mod definition;
 mod row;
 mod status;
 
+use crate::Error;
 use crate::api::Api;
 use crate::convert;
 use crate::own;
@@ -13,7 +14,6 @@ use crate::request::Target;
 use crate::resource::{Resource, Value};
 use crate::serve::Found;
 use crate::write::{self, Action, DeleteOptions};
-use crate::Error;
 use apiserver_machinery::Str;
 use apiserver_machinery::tree::Struct;
 use apiserver_store::{Range, Row, Snapshot};

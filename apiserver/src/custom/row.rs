@@ -58,13 +58,22 @@ pub fn resource(definition: &Definition) -> Result<Resource, String> {
     served.sort_by(|a, b| compare_versions(&a.name, &b.name));
     let mut versions = Vec::with_capacity(served.len());
     for version in served {
-        let (shape, convert) =
-            if version.storage { (storage_shape.clone(), Convert::Same) } else { (shape(definition, version)?, Convert::Rename) };
+        let (shape, convert) = if version.storage { (storage_shape.clone(), Convert::Same) } else { (shape(definition, version)?, Convert::Rename) };
         let deprecated = version.deprecated.then(|| {
-            version.deprecation_warning.as_deref().map_or_else(|| compact_str::format_compact!("{}/{} {} is deprecated", spec.group, version.name, spec.names.kind), Str::from)
+            version
+                .deprecation_warning
+                .as_deref()
+                .map_or_else(|| compact_str::format_compact!("{}/{} {} is deprecated", spec.group, version.name, spec.names.kind), Str::from)
         });
         let open_api = version.schema.as_ref().and_then(|schema| schema.open_api.clone()).map(Arc::new);
-        versions.push(Served { version: version.name.as_str().into(), shape, convert, columns: columns(&version.additional_printer_columns), deprecated, open_api });
+        versions.push(Served {
+            version: version.name.as_str().into(),
+            shape,
+            convert,
+            columns: columns(&version.additional_printer_columns),
+            deprecated,
+            open_api,
+        });
     }
     let terminating = definition.metadata.deletion_timestamp.is_some();
     let verbs = VERBS.into_iter().filter(|verb| !terminating || !matches!(verb, Verb::Create)).collect();
@@ -105,7 +114,14 @@ fn subresources(version: &Version) -> Vec<Subresource> {
     let verbs = vec![Verb::Get, Verb::Patch, Verb::Update];
     let mut out = Vec::new();
     if declared.status.is_some() {
-        out.push(Subresource { name: "status".into(), group: Str::default(), version: Str::default(), kind: Str::default(), verbs: verbs.clone(), scale: None });
+        out.push(Subresource {
+            name: "status".into(),
+            group: Str::default(),
+            version: Str::default(),
+            kind: Str::default(),
+            verbs: verbs.clone(),
+            scale: None,
+        });
     }
     if let Some(scale) = &declared.scale {
         let paths = Scale {
@@ -113,7 +129,14 @@ fn subresources(version: &Version) -> Vec<Subresource> {
             status_replicas: scale.status_replicas_path.as_str().into(),
             selector: scale.label_selector_path.as_deref().map(Str::from),
         };
-        out.push(Subresource { name: "scale".into(), group: "autoscaling".into(), version: "v1".into(), kind: "Scale".into(), verbs, scale: Some(paths) });
+        out.push(Subresource {
+            name: "scale".into(),
+            group: "autoscaling".into(),
+            version: "v1".into(),
+            kind: "Scale".into(),
+            verbs,
+            scale: Some(paths),
+        });
     }
     out
 }

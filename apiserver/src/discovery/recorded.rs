@@ -7,7 +7,8 @@ use serde_json::Value;
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// What upstream stores in versions before the one that we serve and store.
-const STORED_OTHERWISE: [&str; 5] = ["customresourcedefinitions", "clustertrustbundles", "podcertificaterequests", "devicetaintrules", "storageversionmigrations"];
+const STORED_OTHERWISE: [&str; 5] =
+    ["customresourcedefinitions", "clustertrustbundles", "podcertificaterequests", "devicetaintrules", "storageversionmigrations"];
 
 #[test]
 fn documents_say_what_upstream_says() {

@@ -64,7 +64,8 @@ pub fn of(resource: &Resource, served: &Served, dialect: Dialect, out: &mut Map<
     if resource.namespaced && resource.verbs.contains(&Verb::List) {
         at(&format!("{root}/{}", resource.plural), &[Verb::List], own, out);
     }
-    let on_object: Vec<Verb> = resource.verbs.iter().copied().filter(|verb| matches!(verb, Verb::Get | Verb::Update | Verb::Patch | Verb::Delete)).collect();
+    let on_object: Vec<Verb> =
+        resource.verbs.iter().copied().filter(|verb| matches!(verb, Verb::Get | Verb::Update | Verb::Patch | Verb::Delete)).collect();
     at(&format!("{collection}/{{name}}"), &on_object, own, out);
     for subresource in &resource.subresources {
         at(&format!("{collection}/{{name}}/{}", subresource.name), &subresource.verbs, Kind::of(resource, served, subresource), out);
@@ -133,7 +134,12 @@ fn render(operation: &Operation, path: &str, kind: Kind<'_>, resource: &Resource
     let own = kind.kind == resource.kind && kind.version == served.version;
     let schema = if own { dialect.reference(&super::definition_name(resource, served)) } else { json!({ "type": "object" }) };
     let types = if operation.method == "patch" {
-        json!(["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"])
+        json!([
+            "application/apply-patch+yaml",
+            "application/json-patch+json",
+            "application/merge-patch+json",
+            "application/strategic-merge-patch+json"
+        ])
     } else {
         json!([media::JSON, media::YAML, media::PROTOBUF])
     };
@@ -153,8 +159,13 @@ fn render(operation: &Operation, path: &str, kind: Kind<'_>, resource: &Resource
         Dialect::V3 => {
             if operation.body && operation.method != "delete" {
                 let schema = if operation.method == "patch" { json!({ "type": "object" }) } else { schema.clone() };
-                let content: Map<String, Value> =
-                    types.as_array().into_iter().flatten().filter_map(|ty| ty.as_str()).map(|ty| (ty.to_owned(), json!({ "schema": schema.clone() }))).collect();
+                let content: Map<String, Value> = types
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|ty| ty.as_str())
+                    .map(|ty| (ty.to_owned(), json!({ "schema": schema.clone() })))
+                    .collect();
                 out["requestBody"] = json!({ "content": content, "required": true });
             }
             if operation.method != "delete" && operation.action != "list" {

@@ -41,8 +41,7 @@ fn validate(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>, err
         let target = spec.child("scaleTargetRef");
         let text = |field: &str| target.map_or("", |target| target.text(field));
         let kept = old.is_some_and(|old| {
-            old.text("spec.scaleTargetRef.apiVersion") == text("apiVersion")
-                && old.text("spec.scaleTargetRef.kind") == text("kind")
+            old.text("spec.scaleTargetRef.apiVersion") == text("apiVersion") && old.text("spec.scaleTargetRef.kind") == text("kind")
         });
         let core = kept || text("kind") == "ReplicationController";
         reference(target, core, &at.child("scaleTargetRef"), errors);
@@ -131,8 +130,7 @@ fn metric_source(kind: &str, source: Object<'_>, at: &Path<'_>, errors: &mut Err
     }
     let at = at.child("target");
     target(source, &at, errors);
-    let (value, average, utilization) =
-        (source.has("target.value"), source.has("target.averageValue"), source.has("target.averageUtilization"));
+    let (value, average, utilization) = (source.has("target.value"), source.has("target.averageValue"), source.has("target.averageUtilization"));
     match kind {
         "object" if !value && !average => {
             errors.push(Error::required(&at.child("averageValue"), "must set either a target value or averageValue"));

@@ -112,8 +112,7 @@ fn validate_job(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>,
         }
         Some(found) => {
             errors.extend(labels::validate_selector(found.schema, found.tree, &at.child("selector")));
-            if let (Ok(found), Some(template)) =
-                (labels::Selector::of_label_selector(found.schema, Some(found.tree)), spec.child("template"))
+            if let (Ok(found), Some(template)) = (labels::Selector::of_label_selector(found.schema, Some(found.tree)), spec.child("template"))
                 && !selector::matches(&found, template)
             {
                 let shown = value::shown(template, "metadata.labels");
@@ -164,15 +163,9 @@ fn generated_selector(job: Object<'_>, errors: &mut Errors) {
 }
 
 fn job_spec(spec: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
-    for field in [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-        "backoffLimitPerIndex",
-        "maxFailedIndexes",
-    ] {
+    for field in
+        ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "backoffLimitPerIndex", "maxFailedIndexes"]
+    {
         not_negative(spec, field, at, errors);
     }
     if spec.has("maxFailedIndexes") && !spec.has("backoffLimitPerIndex") {
@@ -395,9 +388,7 @@ fn success_policy(policy: Object<'_>, completions: i64, at: &Path<'_>, errors: &
                 errors.push(Error::invalid(&at, count, detail));
             }
             if indexes.is_some() && count > total {
-                let detail = format!(
-                    "must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"
-                );
+                let detail = format!("must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)");
                 errors.push(Error::invalid(&at, count, detail));
             }
         }
@@ -414,7 +405,9 @@ fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
     for interval in text.split(',') {
         let limits: Vec<&str> = interval.split('-').collect();
         if limits.len() > 2 {
-            return Err(format!("the fragment \"{interval}\" violates the requirement that an index interval can have at most two parts separated by '-'"));
+            return Err(format!(
+                "the fragment \"{interval}\" violates the requirement that an index interval can have at most two parts separated by '-'"
+            ));
         }
         let parse = |part: &str| part.parse::<i64>().map_err(|_| format!("cannot convert string to integer for index: \"{part}\""));
         let first = parse(limits[0])?;
@@ -472,7 +465,9 @@ fn job_template_update(new: Object<'_>, old: Object<'_>, at: &Path<'_>, errors: 
     let schema = new.schema;
     let mut allowed = old.tree.clone();
     if suspended {
-        for path in ["spec.affinity.nodeAffinity", "spec.nodeSelector", "spec.tolerations", "spec.schedulingGates", "metadata.annotations", "metadata.labels"] {
+        for path in
+            ["spec.affinity.nodeAffinity", "spec.nodeSelector", "spec.tolerations", "spec.schedulingGates", "metadata.annotations", "metadata.labels"]
+        {
             super::rules::keep(new.tree, &mut allowed, schema, &format!("spec.template.{path}"));
         }
         for list in ["containers", "initContainers"] {

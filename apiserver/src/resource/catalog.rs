@@ -131,12 +131,8 @@ impl Catalog {
 
     /// This catalog with a custom resource, which takes the place of one of the same group and plural. A built-in resource stays.
     pub fn with(&self, added: Arc<Resource>) -> Self {
-        let mut resources: Vec<_> = self
-            .resources
-            .iter()
-            .filter(|own| !own.custom || own.group != added.group || own.plural != added.plural)
-            .cloned()
-            .collect();
+        let mut resources: Vec<_> =
+            self.resources.iter().filter(|own| !own.custom || own.group != added.group || own.plural != added.plural).cloned().collect();
         if !resources.iter().any(|own| own.group == added.group && own.plural == added.plural) {
             resources.push(added);
         }

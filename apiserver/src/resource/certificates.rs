@@ -226,8 +226,7 @@ fn conditions(request: Object<'_>, errors: &mut Errors) {
         let at_condition = at.index(index);
         let (ty, status) = (condition.text("type"), condition.text("status"));
         required(condition, "type", &at_condition, "", errors);
-        let allowed: &[&str] =
-            if matches!(ty, "Approved" | "Denied" | "Failed") { &["True"] } else { &["False", "True", "Unknown"] };
+        let allowed: &[&str] = if matches!(ty, "Approved" | "Denied" | "Failed") { &["True"] } else { &["False", "True", "Unknown"] };
         if status.is_empty() {
             errors.push(Error::required(&at_condition.child("status"), ""));
         } else if !allowed.contains(&status) {
@@ -299,11 +298,7 @@ pub fn signer_name(name: &str, at: &Path<'_>, errors: &mut Errors) {
 /// How long a Pod's certificate may live at most, by signer.
 pub fn expiration_seconds_max(signer: &str) -> i64 {
     let domain = signer.split('/').next().unwrap_or_default();
-    if domain == "kubernetes.io" || domain.ends_with(".kubernetes.io") {
-        KUBERNETES_EXPIRATION_SECONDS_MAX
-    } else {
-        POD_EXPIRATION_SECONDS_MAX
-    }
+    if domain == "kubernetes.io" || domain.ends_with(".kubernetes.io") { KUBERNETES_EXPIRATION_SECONDS_MAX } else { POD_EXPIRATION_SECONDS_MAX }
 }
 
 fn validate_bundle(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_>, errors: &mut Errors) {

@@ -8,13 +8,8 @@ use apiserver_machinery::names;
 use apiserver_machinery::schema::Schema;
 use apiserver_machinery::tree::{Struct, Value};
 
-pub static RULES: Rules = Rules {
-    create,
-    update,
-    validate,
-    selectable: &[Selectable { label: "name", value: |claim| claim.name().into() }],
-    ..Rules::PLAIN
-};
+pub static RULES: Rules =
+    Rules { create, update, validate, selectable: &[Selectable { label: "name", value: |claim| claim.name().into() }], ..Rules::PLAIN };
 
 pub(super) const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
@@ -53,9 +48,7 @@ fn data_sources(claim: &mut Struct, schema: &Schema) {
     // Only claims and snapshots may be a dataSource.
     let group = claim.str_at(schema, "spec.dataSource.apiGroup").unwrap_or_default();
     let kind = claim.str_at(schema, "spec.dataSource.kind").unwrap_or_default();
-    if claim.at(schema, one).is_some()
-        && !matches!((group, kind), ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot"))
-    {
+    if claim.at(schema, one).is_some() && !matches!((group, kind), ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")) {
         claim.take(schema, one);
     }
 }

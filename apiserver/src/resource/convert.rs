@@ -24,9 +24,7 @@ fn retype_value(value: &Value, kind: &Kind, schema: &Schema) -> Value {
     match (value, kind) {
         (Value::Struct(inner), Kind::Struct(ty)) => retype(inner, *ty, schema).into(),
         (Value::List(items), Kind::List(list)) => Value::List(items.iter().map(|item| retype_value(item, &list.item, schema)).collect()),
-        (Value::Map(map), Kind::Map(of)) => {
-            Value::Map(map.iter().map(|(key, value)| (key.into(), retype_value(value, &of.value, schema))).collect())
-        }
+        (Value::Map(map), Kind::Map(of)) => Value::Map(map.iter().map(|(key, value)| (key.into(), retype_value(value, &of.value, schema))).collect()),
         _ => value.clone(),
     }
 }

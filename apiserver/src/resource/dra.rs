@@ -313,7 +313,11 @@ fn validate_slice(new: Object<'_>, old: Option<Object<'_>>, context: &Context<'_
             let set = attribute.as_struct().map_or(0, |attribute| attribute.fields().len());
             if set != 1 {
                 let detail = "exactly one value must be specified";
-                errors.push(if set == 0 { Error::required(&at.key(key), detail) } else { Error::invalid(&at.key(key), value::of(device, attribute), detail) });
+                errors.push(if set == 0 {
+                    Error::required(&at.key(key), detail)
+                } else {
+                    Error::invalid(&at.key(key), value::of(device, attribute), detail)
+                });
             }
         }
     }

@@ -113,7 +113,10 @@ pub enum Convert {
     Same,
     /// Only apiVersion differs: the fields are matched by name (versions of a CustomResourceDefinition without a webhook).
     Rename,
-    Functions { to_storage: fn(&Struct, &Shape) -> Result<Struct, Error>, from_storage: fn(&Struct, &Shape) -> Result<Struct, Error> },
+    Functions {
+        to_storage: fn(&Struct, &Shape) -> Result<Struct, Error>,
+        from_storage: fn(&Struct, &Shape) -> Result<Struct, Error>,
+    },
 }
 
 #[derive(Debug)]

@@ -80,8 +80,7 @@ fn ingress_warnings(new: Object<'_>, old: Option<Object<'_>>, _: &Context<'_>) -
 }
 
 fn host_name(host: &str, at: &Path<'_>, errors: &mut Errors) {
-    let found: Vec<String> =
-        if host.contains('*') { names::wildcard_dns1123_subdomain(host) } else { names::dns1123_subdomain(host) };
+    let found: Vec<String> = if host.contains('*') { names::wildcard_dns1123_subdomain(host) } else { names::dns1123_subdomain(host) };
     messages(found, host, at, errors);
 }
 

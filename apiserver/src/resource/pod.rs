@@ -149,8 +149,7 @@ fn update_status(old: &Struct, new: &mut Struct, schema: &Schema) {
     }
     // A condition without a generation has that of the one before it.
     let old = Object { schema, tree: old };
-    let mut generations: Vec<(&str, i64)> =
-        old.items("status.conditions").map(|own| (own.text("type"), own.number("observedGeneration"))).collect();
+    let mut generations: Vec<(&str, i64)> = old.items("status.conditions").map(|own| (own.text("type"), own.number("observedGeneration"))).collect();
     each(new, schema, "status.conditions", |condition| {
         let ty = condition.str_at(schema, "type").unwrap_or_default();
         let Some(at) = generations.iter().position(|(own, _)| *own == ty) else { return };
@@ -331,9 +330,7 @@ fn changed(new: Object<'_>, old: Object<'_>, errors: &mut Errors) {
     for path in ["spec.activeDeadlineSeconds", "spec.schedulingGates", "spec.tolerations"] {
         keep(old.tree, &mut rest, schema, path);
     }
-    if old.int("spec.terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0)
-        && new.int("spec.terminationGracePeriodSeconds") == Some(1)
-    {
+    if old.int("spec.terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) && new.int("spec.terminationGracePeriodSeconds") == Some(1) {
         keep(old.tree, &mut rest, schema, "spec.terminationGracePeriodSeconds");
     }
     if !old.list("spec.schedulingGates").is_empty() {
@@ -409,9 +406,9 @@ const REQUIRED_TERMS: &str = "requiredDuringSchedulingIgnoredDuringExecution.nod
 
 /// A gated Pod may be bound to fewer nodes, never to more.
 fn gated_placement(new: Object<'_>, old: Object<'_>, errors: &mut Errors) {
-    let lost = old.pairs("spec.nodeSelector").any(|(key, value)| {
-        new.map("spec.nodeSelector").and_then(|map| map.get(key)).and_then(Value::as_str) != Some(value)
-    });
+    let lost = old
+        .pairs("spec.nodeSelector")
+        .any(|(key, value)| new.map("spec.nodeSelector").and_then(|map| map.get(key)).and_then(Value::as_str) != Some(value));
     if lost {
         let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
         errors.push(Error::invalid(&Path::new("spec.nodeSelector"), value::shown(new, "spec.nodeSelector"), detail));
@@ -708,9 +705,7 @@ pub(super) fn spec_warnings(owner: Object<'_>, prefix: &str) -> Vec<String> {
     }
     for (index, constraint) in owner.items("spec.topologySpreadConstraints").enumerate() {
         if !constraint.has("labelSelector") {
-            found.push(format!(
-                "{prefix}spec.topologySpreadConstraints[{index}].labelSelector: a null labelSelector results in matching no pod"
-            ));
+            found.push(format!("{prefix}spec.topologySpreadConstraints[{index}].labelSelector: a null labelSelector results in matching no pod"));
         }
     }
     let secrets: Vec<&str> = owner.items("spec.imagePullSecrets").map(|secret| secret.text("name")).collect();
@@ -727,15 +722,14 @@ pub(super) fn spec_warnings(owner: Object<'_>, prefix: &str) -> Vec<String> {
         }
     }
     if owner.int("spec.terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
-        found.push(format!(
-            "{prefix}spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
-        ));
+        found.push(format!("{prefix}spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"));
     }
     found
 }
 
 fn env_warnings(own: Object<'_>, at: &str, found: &mut Vec<String>) {
-    let names: Vec<(&str, bool)> = own.items("env").map(|item| (item.text("name"), item.text("value").contains(&format!("$({})", item.text("name"))))).collect();
+    let names: Vec<(&str, bool)> =
+        own.items("env").map(|item| (item.text("name"), item.text("value").contains(&format!("$({})", item.text("name"))))).collect();
     for (index, (name, refers_to_itself)) in names.iter().enumerate() {
         if !refers_to_itself && names[..index].iter().any(|(own, _)| own == name) {
             found.push(format!("{at}.env[{index}]: hides previous definition of {name:?}, which may be dropped when using apply"));

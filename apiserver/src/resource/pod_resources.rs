@@ -151,9 +151,7 @@ const BEST_EFFORT: &str = "BestEffort";
 
 fn requirements_qos(requirements: Option<Object<'_>>) -> &'static str {
     let Some(requirements) = requirements else { return BEST_EFFORT };
-    let amount = |list: &str, name: &str| {
-        requirements.map(list).and_then(|map| map.get(name)).map(quantity).filter(|amount| !amount.is_zero())
-    };
+    let amount = |list: &str, name: &str| requirements.map(list).and_then(|map| map.get(name)).map(quantity).filter(|amount| !amount.is_zero());
     let mut any = false;
     let mut guaranteed = true;
     for name in ["cpu", "memory"] {

@@ -8,18 +8,10 @@ use apiserver_machinery::quantity::Quantity;
 
 pub static RESOURCE_QUOTA: Rules = Rules { validate: validate_quota, warnings: quota_warnings, returns_deleted: true, ..Rules::PLAIN };
 
-pub static LIMIT_RANGE: Rules =
-    Rules { create: rules::create, validate: validate_limit_range, create_on_update: true, ..Rules::PLAIN };
+pub static LIMIT_RANGE: Rules = Rules { create: rules::create, validate: validate_limit_range, create_on_update: true, ..Rules::PLAIN };
 
-const SCOPES: [&str; 7] = [
-    "Terminating",
-    "NotTerminating",
-    "BestEffort",
-    "NotBestEffort",
-    "PriorityClass",
-    "CrossNamespacePodAffinity",
-    "VolumeAttributesClass",
-];
+const SCOPES: [&str; 7] =
+    ["Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass", "CrossNamespacePodAffinity", "VolumeAttributesClass"];
 const POD_RESOURCES: [&str; 8] =
     ["cpu", "memory", "ephemeral-storage", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory", "requests.ephemeral-storage"];
 const STANDARD_QUOTAS: [&str; 11] = [
@@ -73,7 +65,10 @@ fn applies(scope: &str, resource: &str) -> bool {
     match scope {
         "BestEffort" => resource == "pods",
         "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => {
-            resource == "pods" || resource == "limits.ephemeral-storage" || POD_RESOURCES.contains(&resource) || resources::is_huge_page(resource)
+            resource == "pods"
+                || resource == "limits.ephemeral-storage"
+                || POD_RESOURCES.contains(&resource)
+                || resources::is_huge_page(resource)
                 || resource.starts_with("requests.hugepages-")
         }
         "VolumeAttributesClass" => resource == "persistentvolumeclaims" || resource == "requests.storage",
@@ -82,7 +77,10 @@ fn applies(scope: &str, resource: &str) -> bool {
 }
 
 fn is_standard_quota(resource: &str) -> bool {
-    POD_RESOURCES.contains(&resource) || STANDARD_QUOTAS.contains(&resource) || resources::is_huge_page(resource) || resource.starts_with("requests.hugepages-")
+    POD_RESOURCES.contains(&resource)
+        || STANDARD_QUOTAS.contains(&resource)
+        || resources::is_huge_page(resource)
+        || resource.starts_with("requests.hugepages-")
 }
 
 fn scopes(quota: Object<'_>, errors: &mut Errors) {
@@ -200,7 +198,8 @@ fn validate_limit_range(new: Object<'_>, old: Option<Object<'_>>, context: &Cont
 }
 
 fn limits(limit: Object<'_>, ty: &str, at: &Path<'_>, errors: &mut Errors) {
-    let lists: &[&str] = if ty == "Pod" { &["max", "min", "maxLimitRequestRatio"] } else { &["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] };
+    let lists: &[&str] =
+        if ty == "Pod" { &["max", "min", "maxLimitRequestRatio"] } else { &["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] };
     let mut keys: Vec<&str> = Vec::new();
     for list in lists {
         for (name, _) in limit.entries(list) {

@@ -26,15 +26,9 @@ pub static RULES: Rules = Rules {
     ..Rules::PLAIN
 };
 
-pub static ENDPOINTS: Rules =
-    Rules { validate: validate_endpoints, warnings: endpoints_warnings, create_on_update: true, ..Rules::PLAIN };
+pub static ENDPOINTS: Rules = Rules { validate: validate_endpoints, warnings: endpoints_warnings, create_on_update: true, ..Rules::PLAIN };
 
-pub static ENDPOINT_SLICE: Rules = Rules {
-    update: update_slice,
-    validate: validate_slice,
-    generation: true,
-    ..Rules::PLAIN
-};
+pub static ENDPOINT_SLICE: Rules = Rules { update: update_slice, validate: validate_slice, generation: true, ..Rules::PLAIN };
 
 const NONE: &str = "None";
 const AFFINITY_SECONDS_MAX: i64 = 86_400;
@@ -156,10 +150,7 @@ fn keep_allocated(old: &Struct, new: &mut Struct, schema: &Schema) {
             }
         });
     }
-    if needs_health_port(old, schema)
-        && needs_health_port(new, schema)
-        && new.int_at(schema, "spec.healthCheckNodePort").unwrap_or_default() == 0
-    {
+    if needs_health_port(old, schema) && needs_health_port(new, schema) && new.int_at(schema, "spec.healthCheckNodePort").unwrap_or_default() == 0 {
         keep(old, new, schema, "spec.healthCheckNodePort");
     }
 }
@@ -318,10 +309,8 @@ fn ports(spec: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
         }
         let number = (port.text("protocol"), port.number("port"));
         if numbers.contains(&number) {
-            let shown = format!(
-                "{{\"Name\":\"\",\"Protocol\":\"{}\",\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
-                number.0, number.1
-            );
+            let shown =
+                format!("{{\"Name\":\"\",\"Protocol\":\"{}\",\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}", number.0, number.1);
             errors.push(Error::duplicate(&at, BadValue::json(shown)));
         }
         numbers.push(number);

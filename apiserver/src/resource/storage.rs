@@ -9,11 +9,9 @@ use apiserver_machinery::tree::Struct;
 
 pub static CLASS: Rules = Rules { validate: validate_class, ..Rules::PLAIN };
 pub static DRIVER: Rules = Rules { update: update_driver, validate: validate_driver, unconditional_update: false, ..Rules::PLAIN };
-pub static CSI_NODE: Rules =
-    Rules { update: rules::update_status_only, validate: validate_csi_node, unconditional_update: false, ..Rules::PLAIN };
+pub static CSI_NODE: Rules = Rules { update: rules::update_status_only, validate: validate_csi_node, unconditional_update: false, ..Rules::PLAIN };
 pub static CAPACITY: Rules = Rules { validate: validate_capacity, unconditional_update: false, ..Rules::PLAIN };
-pub static ATTACHMENT: Rules =
-    Rules { update: update_attachment, validate: validate_attachment, unconditional_update: false, ..Rules::PLAIN };
+pub static ATTACHMENT: Rules = Rules { update: update_attachment, validate: validate_attachment, unconditional_update: false, ..Rules::PLAIN };
 pub static ATTRIBUTES_CLASS: Rules = Rules { validate: validate_attributes_class, ..Rules::PLAIN };
 
 const PARAMETERS_MAX: usize = 512;

@@ -7,9 +7,8 @@ use super::columns::{self, ColumnRow};
 use super::convert;
 use super::{Columns, Convert, Resource, Rules, Scale, Served, Stored, Subresource};
 use super::{
-    admissionregistration, apiextensions, apiregistration, apps, autoscaling, batch, certificates, claim, configuration, coordination,
-    dra, event, flowcontrol, namespace, networking, node, nodeclass, pod, policy, quota, rbac, review, scheduling, service, storage,
-    storagemigration, volume,
+    admissionregistration, apiextensions, apiregistration, apps, autoscaling, batch, certificates, claim, configuration, coordination, dra, event,
+    flowcontrol, namespace, networking, node, nodeclass, pod, policy, quota, rbac, review, scheduling, service, storage, storagemigration, volume,
 };
 use crate::request::Verb;
 use apiserver_machinery::schema::{Shape, TypeId};
@@ -55,8 +54,7 @@ struct Version {
     columns: Option<&'static [ColumnRow]>,
 }
 
-const STORED: &[Verb] =
-    &[Verb::Create, Verb::Delete, Verb::DeleteCollection, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
+const STORED: &[Verb] = &[Verb::Create, Verb::Delete, Verb::DeleteCollection, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
 const NO_COLLECTION_DELETE: &[Verb] = &[Verb::Create, Verb::Delete, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
 const CREATE: &[Verb] = &[Verb::Create];
 const READ: &[Verb] = &[Verb::Get, Verb::List];
@@ -405,8 +403,10 @@ mod tests {
         let all = builtin_resources();
         let pods = all.iter().find(|resource| resource.plural == "pods").unwrap();
         assert_eq!((&*pods.singular, &*pods.prefix, &*pods.list_kind), ("pod", "/registry/pods/", "PodList"));
-        assert_eq!(pods.subresources.iter().map(|part| &*part.name).collect::<Vec<_>>().join(","),
-            "attach,binding,ephemeralcontainers,eviction,exec,log,portforward,proxy,resize,status");
+        assert_eq!(
+            pods.subresources.iter().map(|part| &*part.name).collect::<Vec<_>>().join(","),
+            "attach,binding,ephemeralcontainers,eviction,exec,log,portforward,proxy,resize,status"
+        );
         let scale = all.iter().find(|r| r.plural == "deployments").unwrap().subresources.first().unwrap();
         assert_eq!((&*scale.group, &*scale.version, &*scale.kind), ("autoscaling", "v1", "Scale"));
     }

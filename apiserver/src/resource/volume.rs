@@ -6,13 +6,8 @@ use apiserver_machinery::field::{Error, Path};
 use apiserver_machinery::names;
 use apiserver_machinery::tree::Struct;
 
-pub static RULES: Rules = Rules {
-    create,
-    update,
-    validate,
-    selectable: &[Selectable { label: "name", value: |volume| volume.name().into() }],
-    ..Rules::PLAIN
-};
+pub static RULES: Rules =
+    Rules { create, update, validate, selectable: &[Selectable { label: "name", value: |volume| volume.name().into() }], ..Rules::PLAIN };
 
 /// Where a volume may come from.
 const SOURCES: [&str; 22] = [
@@ -184,9 +179,7 @@ fn source(spec: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
     if sources == 0 {
         errors.push(Error::required(at, "must specify a volume type"));
     }
-    if spec.text("hostPath.path").trim_end_matches('/').is_empty()
-        && spec.has("hostPath")
-        && spec.text("persistentVolumeReclaimPolicy") == "Recycle"
+    if spec.text("hostPath.path").trim_end_matches('/').is_empty() && spec.has("hostPath") && spec.text("persistentVolumeReclaimPolicy") == "Recycle"
     {
         let detail = "may not be 'recycle' for a hostPath mount of '/'";
         errors.push(Error::forbidden(&at.child("persistentVolumeReclaimPolicy"), detail));

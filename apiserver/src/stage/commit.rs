@@ -10,9 +10,9 @@ use apiserver_machinery::json;
 use apiserver_machinery::schema::Schema;
 use apiserver_machinery::tree::{Struct, Value};
 use apiserver_machinery::{Str, protobuf};
+use apiserver_store::{CommitError, Compare, Draft, Facts, Key, Lease, Op, ProtobufDraft, Txn};
 use bytes::BytesMut;
 use std::time::Duration;
-use apiserver_store::{CommitError, Compare, Draft, Facts, Key, Lease, Op, ProtobufDraft, Txn};
 
 /// Events are kept this long (upstream's `--event-ttl`).
 const EVENT_TTL: Duration = Duration::from_secs(3600);

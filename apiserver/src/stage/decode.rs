@@ -244,10 +244,16 @@ fn check_type(expected: &Expected<'_>, api_version: &str, kind: &str) -> Result<
     }
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let message = if builtin::gvk(group, version, kind).is_none() {
-        format!("{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\"", expected.kind)
+        format!(
+            "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\"",
+            expected.kind
+        )
     } else if kind != expected.kind {
         let own = if expected.group.is_empty() { "core" } else { expected.group.split('.').next().unwrap_or_default() };
-        format!("{kind} in version {version:?} cannot be handled as a {}: converting ({version}.{kind}) to ({own}.{}): unknown conversion", expected.kind, expected.kind)
+        format!(
+            "{kind} in version {version:?} cannot be handled as a {}: converting ({version}.{kind}) to ({own}.{}): unknown conversion",
+            expected.kind, expected.kind
+        )
     } else {
         format!("the API version in the data ({api_version}) does not match the expected API version ({wanted})")
     };
@@ -373,7 +379,9 @@ fn agree_with_patch(target: &Target, patch: &Value) -> Result<(), Error> {
     let metadata = patch.as_map().and_then(|map| map.get("metadata")).and_then(Value::as_map);
     let text = |name: &str| metadata.and_then(|map| map.get(name)).and_then(Value::as_str).unwrap_or_default();
     if !text("name").is_empty() && text("name") != target.name {
-        return Err(Error::BadRequest(format!("the name of the object ({}) does not match the name on the URL ({})", text("name"), target.name).into()));
+        return Err(Error::BadRequest(
+            format!("the name of the object ({}) does not match the name on the URL ({})", text("name"), target.name).into(),
+        ));
     }
     if !text("namespace").is_empty() && text("namespace") != target.namespace {
         return Err(Error::bad_request("the namespace of the provided object does not match the namespace sent on the request"));

@@ -3,12 +3,12 @@
 
 use crate::Error;
 use crate::api::Api;
-use crate::{convert, custom};
 use crate::resource::{Object, Resource};
 use crate::stage::Extra;
 use crate::stage::commit;
 use crate::status::Cause;
 use crate::write::{DeleteOptions, Intent, Old, Outcome, Propagation};
+use crate::{convert, custom};
 use apiserver_machinery::labels;
 use apiserver_machinery::schema::Schema;
 use apiserver_machinery::tree::{Map, Struct, Value};
@@ -136,8 +136,11 @@ fn set_propagation(tree: &mut Struct, schema: &Schema, propagation: Option<Propa
         Propagation::Background => None,
     };
     let before = tree.list_at(schema, "metadata.finalizers").to_vec();
-    let mut after: Vec<Value> =
-        before.iter().filter(|item| !matches!(item.as_str(), Some(FINALIZER_ORPHAN | FINALIZER_FOREGROUND)) || item.as_str() == wanted).cloned().collect();
+    let mut after: Vec<Value> = before
+        .iter()
+        .filter(|item| !matches!(item.as_str(), Some(FINALIZER_ORPHAN | FINALIZER_FOREGROUND)) || item.as_str() == wanted)
+        .cloned()
+        .collect();
     if let Some(wanted) = wanted
         && !after.iter().any(|item| item.as_str() == Some(wanted))
     {
@@ -217,7 +220,10 @@ fn charge(api: &Api, intent: &Intent, old: &Old, snapshot: &Snapshot, extra: &mu
         return Err(refused(format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"), 0));
     }
     budget.put(schema, "status.disruptionsAllowed", allowed - 1);
-    let mut disrupted = budget.take(schema, "status.disruptedPods").and_then(|value| if let Value::Map(map) = value { Some(map) } else { None }).unwrap_or_else(Map::default);
+    let mut disrupted = budget
+        .take(schema, "status.disruptedPods")
+        .and_then(|value| if let Value::Map(map) = value { Some(map) } else { None })
+        .unwrap_or_else(Map::default);
     disrupted.insert(intent.target.name.clone(), crate::meta::time(intent.now));
     budget.put(schema, "status.disruptedPods", Value::Map(disrupted));
     let key: Key = key.clone();

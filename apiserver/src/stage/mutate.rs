@@ -2,8 +2,8 @@
 
 use crate::Error;
 use crate::admission::{
-    default_toleration_seconds, ingress_class, limit_ranger, namespace_lifecycle, node_restriction, pod_topology_labels, priority, runtime_class, service_account,
-    storage, taint_nodes,
+    default_toleration_seconds, ingress_class, limit_ranger, namespace_lifecycle, node_restriction, pod_topology_labels, priority, runtime_class,
+    service_account, storage, taint_nodes,
 };
 use crate::allocate;
 use crate::resource::Object;

@@ -78,7 +78,11 @@ fn apply_error(error: apply::Error) -> Error {
     match error {
         apply::Error::BadRequest(_) => Error::BadRequest(message.into()),
         apply::Error::Conflict(conflicts) => {
-            let cause = |conflict: &apply::Conflict| Cause { reason: "FieldManagerConflict".into(), message: conflict.message(), field: path_text(&conflict.path) };
+            let cause = |conflict: &apply::Conflict| Cause {
+                reason: "FieldManagerConflict".into(),
+                message: conflict.message(),
+                field: path_text(&conflict.path),
+            };
             Error::ApplyConflict { message, causes: conflicts.iter().map(cause).collect() }
         }
         apply::Error::Internal(_) => Error::Unclassified(message),

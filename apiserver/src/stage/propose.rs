@@ -112,8 +112,7 @@ fn check_precondition(intent: &Intent, old: &Old, tree: &Struct) -> Result<(), E
         }
         "" | "0" => {}
         version => {
-            let wanted: u64 =
-                version.parse().map_err(|_| Error::Unclassified(format!("strconv.ParseUint: parsing {version:?}: invalid syntax")))?;
+            let wanted: u64 = version.parse().map_err(|_| Error::Unclassified(format!("strconv.ParseUint: parsing {version:?}: invalid syntax")))?;
             if wanted != old.row.modified.0 {
                 return Err(crate::write::conflict(resource, &intent.target.name));
             }
@@ -178,7 +177,8 @@ fn patch_error(error: patch::Error) -> Error {
 
 fn applied(intent: &Intent, old: Option<&Old>, patch: &Value) -> Result<Outcome, Error> {
     let resource = &intent.found.resource;
-    let version = patch.as_map().and_then(|map| map.get("metadata")).and_then(Value::as_map).and_then(|map| map.get("resourceVersion")).and_then(Value::as_str);
+    let version =
+        patch.as_map().and_then(|map| map.get("metadata")).and_then(Value::as_map).and_then(|map| map.get("resourceVersion")).and_then(Value::as_str);
     if let Some(old) = old
         && let Some(version) = version.filter(|version| !version.is_empty())
         && version.parse() != Ok(old.row.modified.0)

@@ -3,9 +3,9 @@
 use crate::Error;
 use crate::api::Api;
 use crate::request::{User, Verb};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use std::sync::Arc;
 
 /// How long a request may wait for a seat.
 const WAIT_MS_MAX: u64 = 15_000;

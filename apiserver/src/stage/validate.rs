@@ -1,7 +1,10 @@
 //! Admission plugins that only look, in upstream's order; and what the write has to commit beside the object: Service addresses and quota.
 
 use crate::Error;
-use crate::admission::{certificates, limit_ranger, namespace_lifecycle, node_restriction, pod_resize, pod_security, priority, resource_quota, runtime_class, service_account, storage};
+use crate::admission::{
+    certificates, limit_ranger, namespace_lifecycle, node_restriction, pod_resize, pod_security, priority, resource_quota, runtime_class,
+    service_account, storage,
+};
 use crate::allocate;
 use crate::auth::escalate;
 use crate::resource::Object;

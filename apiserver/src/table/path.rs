@@ -52,7 +52,11 @@ enum Step<'a> {
     Index(i64),
     All,
     /// `[?(@.path=="value")]`
-    Filter { path: &'a str, equal: bool, value: &'a str },
+    Filter {
+        path: &'a str,
+        equal: bool,
+        value: &'a str,
+    },
 }
 
 /// The first value at a path below an object.

@@ -30,7 +30,10 @@ fn objects_print_as_upstream_prints_them() {
         let ours = printed(&catalog, theirs);
         for part in ["columns", "cells", "conditions", "object"] {
             if ours[part] != theirs[part] {
-                faults.push(format!("{} {}: {part}\n  ours   {}\n  theirs {}", theirs["object"]["kind"], theirs["object"]["metadata"]["name"], ours[part], theirs[part]));
+                faults.push(format!(
+                    "{} {}: {part}\n  ours   {}\n  theirs {}",
+                    theirs["object"]["kind"], theirs["object"]["metadata"]["name"], ours[part], theirs[part]
+                ));
             }
         }
     }

@@ -72,7 +72,8 @@ async fn requests_get_the_answers_that_upstream_gives() {
         let seen = normalised(reply.code, &reply.bytes);
         // A path that is nobody's gets plain text upstream and a Status here; both say 404.
         let same = seen == expect || (expect["text"] == true && seen["code"] == expect["code"]);
-        let known = DIFFERENT.iter().any(|(method, path, body)| *method == text("method") && text("path").ends_with(path) && text("body").contains(body));
+        let known =
+            DIFFERENT.iter().any(|(method, path, body)| *method == text("method") && text("path").ends_with(path) && text("body").contains(body));
         if same == known {
             faults.push(format!("{number} {} {} {}\n  want {expect}\n  got  {seen}", text("method"), text("path"), text("body")));
         }

@@ -54,7 +54,10 @@ async fn a_definition_is_established_and_its_objects_are_served() {
     assert_eq!(stored["status"]["storedVersions"], json!(["v1"]));
     let discovery = server.get("/apis/example.org/v1").await.expect(200);
     assert_eq!(discovery["resources"][0]["name"], "foos");
-    let created = server.post(FOOS, &json!({ "apiVersion": "example.org/v1", "kind": "Foo", "metadata": { "name": "a" }, "spec": { "color": "red", "junk": 1 } })).await.expect(201);
+    let created = server
+        .post(FOOS, &json!({ "apiVersion": "example.org/v1", "kind": "Foo", "metadata": { "name": "a" }, "spec": { "color": "red", "junk": 1 } }))
+        .await
+        .expect(201);
     assert_eq!(created["spec"], json!({ "color": "red", "size": 3 }));
     assert_eq!(created["metadata"]["generation"], 1);
     let table = server.send("GET", FOOS, &[("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")], b"").await.expect(200);

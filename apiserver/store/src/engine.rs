@@ -57,11 +57,22 @@ pub struct Batch {
 #[derive(Clone, Debug)]
 pub enum Item {
     /// The key holds this row from `row.modified` on.
-    Row { key: Key, row: Arc<Row> },
-    Deleted { key: Key, revision: Revision },
+    Row {
+        key: Key,
+        row: Arc<Row>,
+    },
+    Deleted {
+        key: Key,
+        revision: Revision,
+    },
     /// The lease was granted; its deadline is not durable and begins anew with each leader.
-    Lease { lease: Lease, ttl: Duration },
-    Revoked { lease: Lease },
+    Lease {
+        lease: Lease,
+        ttl: Duration,
+    },
+    Revoked {
+        lease: Lease,
+    },
 }
 
 impl Item {

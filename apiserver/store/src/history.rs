@@ -55,7 +55,12 @@ impl Change {
 impl fmt::Debug for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let was = self.old.as_ref().map(|row| row.modified);
-        f.debug_struct("Change").field("key", &self.key).field("revision", &self.revision).field("was", &was).field("deleted", &self.new.is_none()).finish()
+        f.debug_struct("Change")
+            .field("key", &self.key)
+            .field("revision", &self.revision)
+            .field("was", &was)
+            .field("deleted", &self.new.is_none())
+            .finish()
     }
 }
 
@@ -230,8 +235,7 @@ mod tests {
         assert_eq!(got, expect);
     }
 
-    const LOG: [(&str, u64); 6] =
-        [("/r/pods/a", 11), ("/r/nodes/n", 12), ("/r/pods/b", 13), ("/r/pods/c", 13), ("/r/pods/d", 14), ("/x", 15)];
+    const LOG: [(&str, u64); 6] = [("/r/pods/a", 11), ("/r/nodes/n", 12), ("/r/pods/b", 13), ("/r/pods/c", 13), ("/r/pods/d", 14), ("/x", 15)];
 
     #[test]
     fn a_range_gets_its_own_changes_in_order() {

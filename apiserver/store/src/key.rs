@@ -102,7 +102,10 @@ pub enum Range {
     /// From this key, itself included, to the last.
     From(Key),
     /// From `start`, included, to `end`, excluded.
-    Between { start: Key, end: Key },
+    Between {
+        start: Key,
+        end: Key,
+    },
 }
 
 impl Range {

@@ -10,9 +10,9 @@
 #[cfg(test)]
 mod tests;
 
+mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
-mod config;
 mod encodings;
 mod engine;
 mod error;

@@ -2,9 +2,7 @@
 //!
 //! Its log and head behave as a database's would: clones are other processes on the same data, so that fencing and reopening can be tested.
 
-use crate::engine::{
-    AppendError, Batch, BatchId, Engine, EngineError, Epoch, Folding, Head, Item, LogStream, Reader, ServerId, Settled, Writer,
-};
+use crate::engine::{AppendError, Batch, BatchId, Engine, EngineError, Epoch, Folding, Head, Item, LogStream, Reader, ServerId, Settled, Writer};
 use crate::key::Key;
 use crate::row::{Lease, Revision, Row};
 use std::collections::{BTreeMap, VecDeque};

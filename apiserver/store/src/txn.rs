@@ -26,10 +26,17 @@ pub enum Compare {
     Absent(Key),
     Exists(Key),
     /// The key was last written at this revision.
-    Modified { key: Key, is: Revision },
+    Modified {
+        key: Key,
+        is: Revision,
+    },
     /// etcd's compare: it holds for every key of the range. A key that is absent has revisions, version and lease 0, and no value, which
     /// nothing equals.
-    Each { range: Range, field: Field, order: Order },
+    Each {
+        range: Range,
+        field: Field,
+        order: Order,
+    },
 }
 
 /// What etcd compares, and with what.
@@ -63,12 +70,24 @@ impl Order {
 
 #[derive(Clone, Debug)]
 pub enum Op {
-    Put { key: Key, value: Draft, facts: Facts, lease: Lease },
+    Put {
+        key: Key,
+        value: Draft,
+        facts: Facts,
+        lease: Lease,
+    },
     /// Deleting what is not there is not an error and takes no revision.
-    Delete { key: Key },
-    DeleteRange { range: Range },
+    Delete {
+        key: Key,
+    },
+    DeleteRange {
+        range: Range,
+    },
     /// Sees what the ops before it did. At most `limit` rows; 0 is all.
-    Range { range: Range, limit: usize },
+    Range {
+        range: Range,
+        limit: usize,
+    },
 }
 
 /// What a committed transaction did.
@@ -85,11 +104,21 @@ pub struct Committed {
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// The row as it is now, and as it was. A put that changed nothing gives the old row twice.
-    Put { row: Arc<Row>, old: Option<Arc<Row>> },
-    Deleted { old: Option<Arc<Row>> },
-    DeletedRange { rows: Vec<(Key, Arc<Row>)> },
+    Put {
+        row: Arc<Row>,
+        old: Option<Arc<Row>>,
+    },
+    Deleted {
+        old: Option<Arc<Row>>,
+    },
+    DeletedRange {
+        rows: Vec<(Key, Arc<Row>)>,
+    },
     /// `count` is of all the range, whatever the limit.
-    Range { rows: Vec<(Key, Arc<Row>)>, count: usize },
+    Range {
+        rows: Vec<(Key, Arc<Row>)>,
+        count: usize,
+    },
 }
 
 impl Outcome {

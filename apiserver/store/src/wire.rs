@@ -322,7 +322,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn pairs() -> impl Strategy<Value = Box<[(Str, Str)]>> {
-        vec(("[a-z./]{0,30}", "\\PC{0,8}"), 0..4).prop_map(|pairs| pairs.into_iter().map(|(name, value)| (Str::from(name), Str::from(value))).collect())
+        vec(("[a-z./]{0,30}", "\\PC{0,8}"), 0..4)
+            .prop_map(|pairs| pairs.into_iter().map(|(name, value)| (Str::from(name), Str::from(value))).collect())
     }
 
     fn facts() -> impl Strategy<Value = Facts> {

@@ -28,15 +28,40 @@ use tokio::time::{Instant, sleep, sleep_until};
 pub(crate) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 
 pub(crate) enum Request {
-    Commit { txn: Txn, reply: Reply<Committed, CommitError> },
-    Grant { lease: Option<Lease>, ttl: Duration, reply: Reply<Lease, LeaseError> },
+    Commit {
+        txn: Txn,
+        reply: Reply<Committed, CommitError>,
+    },
+    Grant {
+        lease: Option<Lease>,
+        ttl: Duration,
+        reply: Reply<Lease, LeaseError>,
+    },
     /// A lease of at least this time that others may share.
-    Share { ttl: Duration, reply: Reply<Lease, LeaseError> },
-    Revoke { lease: Lease, reply: Reply<Revision, LeaseError> },
-    KeepAlive { lease: Lease, reply: Reply<Duration, LeaseError> },
-    LeaseInfo { lease: Lease, with_keys: bool, reply: Reply<LeaseInfo, LeaseError> },
-    Leases { reply: oneshot::Sender<Vec<Lease>> },
-    Compact { floor: Revision, reply: Reply<(), CompactError> },
+    Share {
+        ttl: Duration,
+        reply: Reply<Lease, LeaseError>,
+    },
+    Revoke {
+        lease: Lease,
+        reply: Reply<Revision, LeaseError>,
+    },
+    KeepAlive {
+        lease: Lease,
+        reply: Reply<Duration, LeaseError>,
+    },
+    LeaseInfo {
+        lease: Lease,
+        with_keys: bool,
+        reply: Reply<LeaseInfo, LeaseError>,
+    },
+    Leases {
+        reply: oneshot::Sender<Vec<Lease>>,
+    },
+    Compact {
+        floor: Revision,
+        reply: Reply<(), CompactError>,
+    },
 }
 
 /// Requests that one batch takes from the queue at most.
@@ -152,8 +177,14 @@ impl<R: Reader, W: EngineWriter> Writer<R, W> {
         leases.start_anew(now);
         shared.metrics.leases.set(leases.len() as i64);
         let interval = config.compaction_interval;
-        let compaction =
-            Compaction { interval, due: interval.map(|interval| now + interval), next_floor: head.revision, folding: true, paused_until: None, wrote: false };
+        let compaction = Compaction {
+            interval,
+            due: interval.map(|interval| now + interval),
+            next_floor: head.revision,
+            folding: true,
+            paused_until: None,
+            wrote: false,
+        };
         Self {
             shared,
             reader,

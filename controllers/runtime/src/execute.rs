@@ -358,7 +358,8 @@ fn is_namespace_terminating(error: &Error) -> bool {
     match error {
         Error::Call { source, .. } => match &**source {
             kube::Error::Api(status) => {
-                status.code == 403 && status.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+                status.code == 403
+                    && status.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
             }
             _ => false,
         },

@@ -87,7 +87,13 @@ async fn creating_in_a_namespace_that_is_being_deleted_is_no_failure_and_no_even
 async fn what_is_gone_is_no_failure_and_a_conflict_is_one_except_for_deletes() {
     let target = || crate::Target { kind: PODS, key: ObjectKey::new("a", "p"), uid: Some("u".into()) };
     let patch = || Action::merge(target(), json!({"metadata": {"labels": {"x": "y"}}}));
-    for (action, code, ok) in [(patch(), 404, true), (patch(), 409, false), (Action::delete(target()), 404, true), (Action::delete(target()), 409, true), (create(false), 409, false)] {
+    for (action, code, ok) in [
+        (patch(), 404, true),
+        (patch(), 409, false),
+        (Action::delete(target()), 404, true),
+        (Action::delete(target()), 409, true),
+        (create(false), 409, false),
+    ] {
         let (executor, _) = Server::new(&[(code, json!({"message": "m", "reason": "r"}))]).executor();
         assert_eq!(executor.execute(Plan::act(action.clone())).await.is_ok(), ok, "{action} {code}");
     }
@@ -106,7 +112,9 @@ async fn what_is_gone_is_no_failure_and_a_conflict_is_one_except_for_deletes() {
 #[tokio::test]
 async fn adoption_is_refused_for_an_owner_that_is_being_deleted_or_replaced() {
     let target = || Action::Verify(crate::Target { kind: PODS, key: ObjectKey::new("a", "p"), uid: Some("u".into()) });
-    for (meta, ok) in [(json!({"uid": "u"}), true), (json!({"uid": "v"}), false), (json!({"uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z"}), false)] {
+    for (meta, ok) in
+        [(json!({"uid": "u"}), true), (json!({"uid": "v"}), false), (json!({"uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z"}), false)]
+    {
         let (executor, _) = Server::new(&[(200, json!({"metadata": meta}))]).executor();
         assert_eq!(executor.execute(Plan::act(target())).await.is_ok(), ok, "{meta}");
     }

@@ -18,7 +18,12 @@ pub struct Kind {
 
 impl Kind {
     pub const fn of<K: k8s_openapi::Resource>() -> Self {
-        Self { group: Cow::Borrowed(K::GROUP), version: Cow::Borrowed(K::VERSION), kind: Cow::Borrowed(K::KIND), plural: Cow::Borrowed(K::URL_PATH_SEGMENT) }
+        Self {
+            group: Cow::Borrowed(K::GROUP),
+            version: Cow::Borrowed(K::VERSION),
+            kind: Cow::Borrowed(K::KIND),
+            plural: Cow::Borrowed(K::URL_PATH_SEGMENT),
+        }
     }
 
     pub fn api_version(&self) -> String {

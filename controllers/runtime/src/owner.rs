@@ -54,7 +54,13 @@ pub struct Claimed<K> {
 /// * Controlled by another: not ours.
 /// * Ours and matching: kept. Ours and not matching: released, unless the owner is being deleted.
 /// * An orphan that matches and is not being deleted: adopted, unless the owner is being deleted.
-pub fn claim<K: Resource>(owner_kind: &Kind, owner: &ObjectMeta, child_kind: &Kind, selector: &Selector, candidates: impl IntoIterator<Item = Arc<K>>) -> Claimed<K> {
+pub fn claim<K: Resource>(
+    owner_kind: &Kind,
+    owner: &ObjectMeta,
+    child_kind: &Kind,
+    selector: &Selector,
+    candidates: impl IntoIterator<Item = Arc<K>>,
+) -> Claimed<K> {
     let owner_uid = owner.uid.as_deref().unwrap_or_default();
     let deleting = owner.deletion_timestamp.is_some();
     let (mut objects, mut adopt, mut release) = (Vec::new(), Vec::new(), Vec::new());

@@ -2,8 +2,8 @@
 
 use crate::registry::{Row, Setup};
 use apiserver_client::{Informer, ObjectKey};
-use controllers_runtime::{Action, Kind, Plan, Rule, Selector};
 use controllers_runtime::plan::PatchKind;
+use controllers_runtime::{Action, Kind, Plan, Rule, Selector};
 use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use serde_json::json;
@@ -21,7 +21,9 @@ fn start(setup: &Setup) {
     setup.context(ROW.name, ROW.name).start(ROW.name, WORKERS, rule, |routes| {
         // Any role may be part of any aggregate.
         let all = roles.clone();
-        routes.watches(ROW.name, &roles, move |_| all.list().iter().filter(|role| role.aggregation_rule.is_some()).map(|role| ObjectKey::of(&**role)).collect());
+        routes.watches(ROW.name, &roles, move |_| {
+            all.list().iter().filter(|role| role.aggregation_rule.is_some()).map(|role| ObjectKey::of(&**role)).collect()
+        });
     });
 }
 
@@ -65,7 +67,8 @@ fn plan(observed: &Observed) -> Plan {
         return Plan::nothing();
     }
     let target = CLUSTER_ROLES.target("", role.metadata.name.as_deref().unwrap_or_default());
-    let patch = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": role.metadata.name}, "rules": rules});
+    let patch =
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": role.metadata.name}, "rules": rules});
     Plan::act(Action::Patch { target, subresource: None, kind: PatchKind::Apply(MANAGER), patch })
 }
 
@@ -95,7 +98,13 @@ mod tests {
 
     #[test]
     fn the_rules_of_matching_roles_are_joined_without_repeats() {
-        let parts = || vec![role("a", Some("view"), &["get", "list"], None), role("b", Some("view"), &["list", "watch"], None), role("c", Some("edit"), &["create"], None)];
+        let parts = || {
+            vec![
+                role("a", Some("view"), &["get", "list"], None),
+                role("b", Some("view"), &["list", "watch"], None),
+                role("c", Some("edit"), &["create"], None),
+            ]
+        };
         assert_eq!(verbs(role("view", Some("view"), &[], Some("view")), parts()).unwrap(), ["get", "list", "watch"]);
         assert_eq!(verbs(role("view", None, &["get", "list", "watch"], Some("view")), parts()), None);
         assert_eq!(verbs(role("view", None, &["get"], Some("nothing")), parts()).unwrap(), [""; 0]);

@@ -62,9 +62,8 @@ impl Rule for Crons {
         let mut jobs = self.children.get(cron.metadata.uid.as_deref().unwrap_or_default());
         jobs.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         let active = cron.status.iter().flat_map(|status| status.active.iter().flatten());
-        let is_missing = |name: &str, uid: &str| {
-            !jobs.iter().any(|job| job.metadata.uid.as_deref() == Some(uid)) && self.jobs.get(&key.namespace, name).is_none()
-        };
+        let is_missing =
+            |name: &str, uid: &str| !jobs.iter().any(|job| job.metadata.uid.as_deref() == Some(uid)) && self.jobs.get(&key.namespace, name).is_none();
         let missing = active.filter_map(|reference| Some((reference.name.as_deref()?, reference.uid.clone()?)));
         let missing = missing.filter(|(name, uid)| is_missing(name, uid)).map(|(_, uid)| uid).collect();
         Some(Observed { cron, jobs, missing })

@@ -134,10 +134,10 @@ impl Sync<'_> {
             let is_new = made_for(self.cron, job).filter(|at| self.last_scheduled().is_none_or(|last| *at > last));
             if let Some(at) = is_new {
                 self.status.last_schedule_time = Some(to_time(at));
-                self.status.active.get_or_insert_default().push(ObjectReference {
-                    resource_version: job.metadata.resource_version.clone(),
-                    ..JOBS.reference(&job.metadata)
-                });
+                self.status
+                    .active
+                    .get_or_insert_default()
+                    .push(ObjectReference { resource_version: job.metadata.resource_version.clone(), ..JOBS.reference(&job.metadata) });
             }
             let is_active = self.is_active(job);
             match ended(job) {
@@ -207,12 +207,17 @@ impl Sync<'_> {
             return;
         }
         if spec.schedule.contains("TZ") {
-            let message = format!("CRON_TZ or TZ used in schedule {:?} is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details", spec.schedule);
+            let message = format!(
+                "CRON_TZ or TZ used in schedule {:?} is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details",
+                spec.schedule
+            );
             self.event(EventType::Warning, "UnsupportedSchedule", message);
         }
         let schedule = match parse(cron) {
             Ok(schedule) => schedule,
-            Err(error) => return self.event(EventType::Warning, "UnparseableSchedule", format!("unparseable schedule: {:?} : {error}", spec.schedule)),
+            Err(error) => {
+                return self.event(EventType::Warning, "UnparseableSchedule", format!("unparseable schedule: {:?} : {error}", spec.schedule));
+            }
         };
         if let Some(at) = look_after(cron, &schedule, self.now) {
             self.plan.again(at);

@@ -7,7 +7,7 @@
 //! ```
 
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, ToSpan, Timestamp, ZonedDateTime};
+use jiff::{SignedDuration, Timestamp, ToSpan, ZonedDateTime};
 
 /// A schedule that matches no day is given up on after so many years.
 const SEARCH_YEARS_MAX: i16 = 5;

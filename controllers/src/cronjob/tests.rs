@@ -37,7 +37,10 @@ fn planned(cron: &Arc<CronJob>, jobs: &[Arc<Job>], now: &str) -> Plan {
 #[track_caller]
 fn check(cron: &Arc<CronJob>, jobs: &[Arc<Job>], now: &str, expect: &[&str], reasons: &[&str]) {
     let plan = planned(cron, jobs, now);
-    assert_eq!((plan.describe(), plan.events.iter().map(|event| event.reason).collect::<Vec<_>>()), (expect.iter().map(ToString::to_string).collect(), reasons.to_vec()));
+    assert_eq!(
+        (plan.describe(), plan.events.iter().map(|event| event.reason).collect::<Vec<_>>()),
+        (expect.iter().map(ToString::to_string).collect(), reasons.to_vec())
+    );
 }
 
 const AT_ONE: &str = "2026-01-01T01:00:00Z";
@@ -60,7 +63,10 @@ fn a_job_that_was_made_is_noted_once_and_not_made_again() {
     let made = job(AT_ONE, "");
     let plan = planned(&cron(json!({}), json!({})), &[made.clone()], "2026-01-01T01:00:02Z");
     let status = plan.describe().pop().unwrap();
-    assert!(plan.actions.is_empty() && status.contains(r#""lastScheduleTime":"2026-01-01T01:00:00Z""#) && status.contains(r#""uid":"c-29453820""#), "{status}");
+    assert!(
+        plan.actions.is_empty() && status.contains(r#""lastScheduleTime":"2026-01-01T01:00:00Z""#) && status.contains(r#""uid":"c-29453820""#),
+        "{status}"
+    );
     let noted = cron(json!({}), json!({"lastScheduleTime": AT_ONE, "active": active(&[&made])}));
     check(&noted, &[made], "2026-01-01T01:00:03Z", &[], &[]);
 }
@@ -77,8 +83,16 @@ fn a_job_that_is_over_leaves_the_status_and_its_success_is_remembered() {
 
 #[test]
 fn of_jobs_that_are_over_the_newest_are_kept() {
-    let jobs = [job("2026-01-01T01:00:00Z", "Complete"), job("2026-01-01T02:00:00Z", "Failed"), job("2026-01-01T03:00:00Z", "Complete"), job("2026-01-01T04:00:00Z", "Failed")];
-    let limited = cron(json!({"successfulJobsHistoryLimit": 1, "failedJobsHistoryLimit": 1}), json!({"lastScheduleTime": "2026-01-01T04:00:00Z", "lastSuccessfulTime": "2026-01-01T03:00:00Z"}));
+    let jobs = [
+        job("2026-01-01T01:00:00Z", "Complete"),
+        job("2026-01-01T02:00:00Z", "Failed"),
+        job("2026-01-01T03:00:00Z", "Complete"),
+        job("2026-01-01T04:00:00Z", "Failed"),
+    ];
+    let limited = cron(
+        json!({"successfulJobsHistoryLimit": 1, "failedJobsHistoryLimit": 1}),
+        json!({"lastScheduleTime": "2026-01-01T04:00:00Z", "lastSuccessfulTime": "2026-01-01T03:00:00Z"}),
+    );
     check(&limited, &jobs, "2026-01-01T04:10:00Z", &["delete jobs.batch a/c-29453820 Background", "delete jobs.batch a/c-29453880 Background"], &[]);
 }
 
@@ -90,7 +104,10 @@ fn a_policy_says_what_happens_while_one_still_runs() {
     check(&with("Allow"), &[running.clone()], at, &["create jobs.batch a/c-29453880"], &[]);
     check(&with("Forbid"), &[running.clone()], at, &[], &["JobAlreadyActive"]);
     let plan = planned(&with("Replace"), &[running.clone()], at);
-    assert_eq!(plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>(), ["delete jobs.batch a/c-29453820 Background", "create jobs.batch a/c-29453880"]);
+    assert_eq!(
+        plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["delete jobs.batch a/c-29453820 Background", "create jobs.batch a/c-29453880"]
+    );
 }
 
 #[test]

@@ -33,7 +33,8 @@ const BACKOFF_MAX: SignedDuration = SignedDuration::from_mins(15);
 
 fn start(setup: &Setup) {
     let informers = &setup.informers;
-    let (sets, nodes, pods, revisions) = (informers.of::<DaemonSet>(), informers.of::<Node>(), informers.of::<Pod>(), informers.of::<ControllerRevision>());
+    let (sets, nodes, pods, revisions) =
+        (informers.of::<DaemonSet>(), informers.of::<Node>(), informers.of::<Pod>(), informers.of::<ControllerRevision>());
     let rule = Daemons {
         sets: sets.clone(),
         nodes: nodes.clone(),
@@ -138,4 +139,3 @@ impl Daemons {
         waiting
     }
 }
-

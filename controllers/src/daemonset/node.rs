@@ -23,8 +23,16 @@ pub(super) fn tolerations(spec: &PodSpec) -> Vec<Toleration> {
     let mut tolerations = spec.tolerations.clone().unwrap_or_default();
     let host = spec.host_network.unwrap_or(false).then_some(&TOLERATED_ON_HOST_NETWORK);
     for (key, effect) in TOLERATED.iter().chain(host) {
-        let added = Toleration { key: Some((*key).into()), operator: Some("Exists".into()), effect: Some((*effect).into()), value: None, toleration_seconds: None };
-        let same = |known: &Toleration| known.key == added.key && known.effect == added.effect && known.operator == added.operator && known.value == added.value;
+        let added = Toleration {
+            key: Some((*key).into()),
+            operator: Some("Exists".into()),
+            effect: Some((*effect).into()),
+            value: None,
+            toleration_seconds: None,
+        };
+        let same = |known: &Toleration| {
+            known.key == added.key && known.effect == added.effect && known.operator == added.operator && known.value == added.value
+        };
         match tolerations.iter_mut().find(|known| same(known)) {
             Some(known) => *known = added,
             None => tolerations.push(added),

@@ -87,7 +87,9 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         changes = update::step(&view);
     }
     plan.actions.extend(carry_out(&view, changes));
-    let live = |hash: &str| pods.objects.iter().any(|pod| pod.metadata.labels.as_ref().and_then(|labels| labels.get(HASH_LABEL)).is_some_and(|label| label == hash));
+    let live = |hash: &str| {
+        pods.objects.iter().any(|pod| pod.metadata.labels.as_ref().and_then(|labels| labels.get(HASH_LABEL)).is_some_and(|label| label == hash))
+    };
     plan.actions.extend(history.clean_up(set.spec.revision_history_limit.unwrap_or(10), &live));
     status::say(&view, &mut plan);
     plan
@@ -102,7 +104,9 @@ fn present(observed: &Observed, history: &History, pods: &[Arc<Pod>], plan: &mut
         plan.actions.extend(history.renumber());
         // Pods of a duplicate run the same template: they are told apart no longer.
         for duplicate in &history.duplicates {
-            let of_it = |pod: &&Arc<Pod>| pod.metadata.labels.as_ref().and_then(|labels| labels.get(HASH_LABEL)).is_some_and(|label| label == history::hash_of(duplicate));
+            let of_it = |pod: &&Arc<Pod>| {
+                pod.metadata.labels.as_ref().and_then(|labels| labels.get(HASH_LABEL)).is_some_and(|label| label == history::hash_of(duplicate))
+            };
             let relabel = |pod: &Arc<Pod>| Action::merge(PODS.target_of(&**pod), json!({"metadata": {"labels": {HASH_LABEL: hash}}}));
             plan.actions.extend(pods.iter().filter(of_it).map(relabel));
             plan.actions.push(Action::delete(REVISIONS.target_of(&**duplicate)));
@@ -165,12 +169,22 @@ fn replace_finished(view: &View, observed: &Observed, node: &str, pods: &[Arc<Po
             "Failed" => match observed.backing_off.get(node) {
                 Some(until) => plan.again(*until),
                 None => {
-                    plan.event(&about, EventType::Warning, "FailedDaemonPod", format!("Found failed daemon pod {} on node {node}, will try to kill it", name()));
+                    plan.event(
+                        &about,
+                        EventType::Warning,
+                        "FailedDaemonPod",
+                        format!("Found failed daemon pod {} on node {node}, will try to kill it", name()),
+                    );
                     changes.delete.push(pod.clone());
                 }
             },
             "Succeeded" => {
-                plan.event(&about, EventType::Normal, "SucceededDaemonPod", format!("Found succeeded daemon pod {} on node {node}, will try to delete it", name()));
+                plan.event(
+                    &about,
+                    EventType::Normal,
+                    "SucceededDaemonPod",
+                    format!("Found succeeded daemon pod {} on node {node}, will try to delete it", name()),
+                );
                 changes.delete.push(pod.clone());
             }
             _ => running.push(pod.clone()),

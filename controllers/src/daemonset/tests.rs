@@ -104,7 +104,12 @@ fn taints_keep_daemons_off_unless_every_daemon_tolerates_them() {
     check(set(json!({})), tainted("mine", "NoSchedule"), vec![pod("p", "n1", "new", json!({}))], &[]);
     check(set(json!({})), tainted("mine", "NoExecute"), vec![pod("p", "n1", "new", json!({}))], &["-p"]);
     check(set(json!({})), tainted("node.kubernetes.io/network-unavailable", "NoSchedule"), vec![], &[]);
-    check(set(json!({"spec": {"template": {"spec": {"hostNetwork": true}}}})), tainted("node.kubernetes.io/network-unavailable", "NoSchedule"), vec![], &["+n1"]);
+    check(
+        set(json!({"spec": {"template": {"spec": {"hostNetwork": true}}}})),
+        tainted("node.kubernetes.io/network-unavailable", "NoSchedule"),
+        vec![],
+        &["+n1"],
+    );
 }
 
 #[test]
@@ -140,7 +145,8 @@ fn a_surge_makes_the_new_one_before_the_old_one_goes() {
 
 #[test]
 fn a_daemon_is_bound_to_its_node_and_labelled_with_its_template() {
-    let plan = planned(set(json!({"metadata": {"annotations": {"deprecated.daemonset.template.generation": "3"}}})), nodes(&["n1"]), vec![], HashMap::new());
+    let plan =
+        planned(set(json!({"metadata": {"annotations": {"deprecated.daemonset.template.generation": "3"}}})), nodes(&["n1"]), vec![], HashMap::new());
     let Action::SlowStart(creates) = &plan.actions[0] else { panic!() };
     let Action::Create { object, .. } = &creates[0] else { panic!() };
     assert_eq!(object["metadata"]["labels"], json!({"app": "agent", HASH_LABEL: "new", "pod-template-generation": "3"}));
@@ -149,8 +155,14 @@ fn a_daemon_is_bound_to_its_node_and_labelled_with_its_template() {
 
 #[test]
 fn the_status_counts_nodes() {
-    let all = vec![node("n1", json!({})), node("n2", json!({})), node("n3", json!({})), node("off", json!({"spec": {"taints": [{"key": "x", "effect": "NoSchedule"}]}}))];
-    let pods = vec![pod("p1", "n1", "new", json!({})), pod("p2", "n2", "old", json!({"status": {"conditions": []}})), pod("p4", "off", "new", json!({}))];
+    let all = vec![
+        node("n1", json!({})),
+        node("n2", json!({})),
+        node("n3", json!({})),
+        node("off", json!({"spec": {"taints": [{"key": "x", "effect": "NoSchedule"}]}})),
+    ];
+    let pods =
+        vec![pod("p1", "n1", "new", json!({})), pod("p2", "n2", "old", json!({"status": {"conditions": []}})), pod("p4", "off", "new", json!({}))];
     let Some(Action::Patch { patch, .. }) = planned(set(json!({})), all, pods, HashMap::new()).status else { panic!() };
     let expect = json!({"desiredNumberScheduled": 3, "currentNumberScheduled": 2, "numberMisscheduled": 1, "numberReady": 1, "numberAvailable": 1, "numberUnavailable": 2,
                         "updatedNumberScheduled": 1, "observedGeneration": 1});

@@ -23,7 +23,8 @@ pub(super) fn allows_surge(set: &DaemonSet) -> bool {
 }
 
 fn surge(set: &DaemonSet, nodes: i32) -> i32 {
-    let rolling = set.spec.update_strategy.as_ref().filter(|_| strategy(set) == Update::Rolling).and_then(|strategy| strategy.rolling_update.as_ref());
+    let rolling =
+        set.spec.update_strategy.as_ref().filter(|_| strategy(set) == Update::Rolling).and_then(|strategy| strategy.rolling_update.as_ref());
     scaled(rolling.and_then(|rolling| rolling.max_surge.as_ref()), nodes, true)
 }
 
@@ -47,7 +48,8 @@ fn pair(view: &View, pods: &[Arc<Pod>]) -> Pair {
 }
 
 pub(super) fn step(view: &View) -> Changes {
-    let wanted: Vec<&str> = view.nodes.iter().filter(|node| node::place(view.set, node) == Place::Yes).filter_map(|node| node.metadata.name.as_deref()).collect();
+    let wanted: Vec<&str> =
+        view.nodes.iter().filter(|node| node::place(view.set, node) == Place::Yes).filter_map(|node| node.metadata.name.as_deref()).collect();
     let desired = i32::try_from(wanted.len()).unwrap_or(i32::MAX);
     let (max_surge, mut max_unavailable) = (surge(view.set, desired), unavailable(view.set, desired));
     if desired > 0 && max_surge == 0 && max_unavailable == 0 {

@@ -13,14 +13,8 @@ const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const REVISION_HISTORY_CHARACTERS_MAX: usize = 2000;
 const NAME_CHARACTERS_MAX: usize = 253;
 /// Annotations of a Deployment that its ReplicaSets do not get.
-const NOT_COPIED: &[&str] = &[
-    "kubectl.kubernetes.io/last-applied-configuration",
-    REVISION,
-    REVISION_HISTORY,
-    size::DESIRED,
-    size::MAX,
-    "deprecated.deployment.rollback.to",
-];
+const NOT_COPIED: &[&str] =
+    &["kubectl.kubernetes.io/last-applied-configuration", REVISION, REVISION_HISTORY, size::DESIRED, size::MAX, "deprecated.deployment.rollback.to"];
 
 pub(super) type Annotations = BTreeMap<String, String>;
 
@@ -53,7 +47,12 @@ fn without_empty(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
             let kept = fields.into_iter().map(|(key, value)| (key, without_empty(value)));
-            Value::Object(kept.filter(|(_, value)| !matches!(value, Value::Object(fields) if fields.is_empty()) && !matches!(value, Value::Array(items) if items.is_empty())).collect())
+            Value::Object(
+                kept.filter(|(_, value)| {
+                    !matches!(value, Value::Object(fields) if fields.is_empty()) && !matches!(value, Value::Array(items) if items.is_empty())
+                })
+                .collect(),
+            )
         }
         Value::Array(items) => Value::Array(items.into_iter().map(without_empty).collect()),
         other => other,
@@ -93,7 +92,8 @@ pub(super) fn annotations(deployment: &Deployment, current: &Annotations, new_re
     }
     annotations.insert(REVISION.into(), new_revision.to_string());
     if let Some(old) = old {
-        let mut history: Vec<&str> = current.get(REVISION_HISTORY).map(|text| text.split(',').filter(|entry| !entry.is_empty()).collect()).unwrap_or_default();
+        let mut history: Vec<&str> =
+            current.get(REVISION_HISTORY).map(|text| text.split(',').filter(|entry| !entry.is_empty()).collect()).unwrap_or_default();
         history.push(&old);
         while history.len() > 1 && history.iter().map(|entry| entry.len() + 1).sum::<usize>() - 1 > REVISION_HISTORY_CHARACTERS_MAX {
             history.remove(0);
@@ -123,7 +123,10 @@ mod tests {
     fn a_set_is_of_the_template_but_for_the_hash_and_empty_values() {
         let check = |template: Value, expect: bool| {
             let set: ReplicaSet = serde_json::from_value(json!({"metadata": {}, "spec": {"selector": {}, "template": template}})).unwrap();
-            let ours = deployment(json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": "i"}], "securityContext": {}}}), json!({}));
+            let ours = deployment(
+                json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": "i"}], "securityContext": {}}}),
+                json!({}),
+            );
             assert_eq!(is_of_template(&set, &ours), expect);
         };
         check(json!({"metadata": {"labels": {"app": "x", HASH_LABEL: "h"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}), true);
@@ -132,7 +135,8 @@ mod tests {
 
     #[test]
     fn annotations_are_copied_and_the_revision_goes_up_with_its_history() {
-        let ours = deployment(json!({}), json!({"annotations": {"note": "n", REVISION: "9", "kubectl.kubernetes.io/last-applied-configuration": "{}"}}));
+        let ours =
+            deployment(json!({}), json!({"annotations": {"note": "n", REVISION: "9", "kubectl.kubernetes.io/last-applied-configuration": "{}"}}));
         let check = |current: Value, revision: i64, expect: Value| {
             let current: Annotations = serde_json::from_value(current).unwrap();
             assert_eq!(serde_json::to_value(annotations(&ours, &current, revision)).unwrap(), expect);

@@ -178,7 +178,10 @@ impl Rollout {
     /// Whether the size that was last rolled out for differs from the one wanted now.
     pub fn is_scaling_event(&self) -> bool {
         let wanted = size::wanted(&self.deployment);
-        self.all().iter().filter(|set| size::replicas(set) > 0).any(|set| size::annotated(set, size::DESIRED).is_some_and(|desired| desired != wanted))
+        self.all()
+            .iter()
+            .filter(|set| size::replicas(set) > 0)
+            .any(|set| size::annotated(set, size::DESIRED).is_some_and(|desired| desired != wanted))
     }
 
     /// Scales outside of a rollout step: the one active set, or all in proportion.
@@ -323,7 +326,8 @@ impl Rollout {
     pub fn clean_up(&mut self) {
         let limit = self.deployment.spec.revision_history_limit.filter(|limit| *limit != i32::MAX);
         let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return };
-        let mut alive: Vec<&ReplicaSet> = self.old.iter().map(|working| &working.set).filter(|set| set.metadata.deletion_timestamp.is_none()).collect();
+        let mut alive: Vec<&ReplicaSet> =
+            self.old.iter().map(|working| &working.set).filter(|set| set.metadata.deletion_timestamp.is_none()).collect();
         let surplus = alive.len().saturating_sub(limit);
         alive.sort_by_key(|set| revision::revision(set).unwrap_or(0));
         let idle = |set: &&&ReplicaSet| {
@@ -343,7 +347,8 @@ impl Rollout {
         writes.extend(self.new.iter().chain(&self.old).filter_map(patch_of));
         let target = DEPLOYMENTS.target_of(&*self.original);
         let revision = self.deployment.metadata.annotations.as_ref().and_then(|annotations| annotations.get(REVISION));
-        let annotate = revision.filter(|revision| self.original.metadata.annotations.as_ref().and_then(|annotations| annotations.get(REVISION)) != Some(revision));
+        let annotate = revision
+            .filter(|revision| self.original.metadata.annotations.as_ref().and_then(|annotations| annotations.get(REVISION)) != Some(revision));
         writes.extend(annotate.map(|revision| Action::merge(target.clone(), json!({"metadata": {"annotations": {REVISION: revision}}}))));
         // The annotation moves the resourceVersion, so the status cannot insist on the one that was seen.
         let version = if annotate.is_some() { None } else { self.original.metadata.resource_version.clone() };

@@ -155,7 +155,10 @@ mod tests {
     fn scaling_in_the_middle_of_a_rollout_keeps_proportions() {
         let check = |wanted: i32, sizes: &[i32], max_before: i32, to_add: i32, expect: &[i32]| {
             let set = |size: &i32| -> ReplicaSet {
-                serde_json::from_value(json!({"metadata": {"annotations": {MAX: max_before.to_string()}}, "spec": {"replicas": size, "selector": {}}})).unwrap()
+                serde_json::from_value(
+                    json!({"metadata": {"annotations": {MAX: max_before.to_string()}}, "spec": {"replicas": size, "selector": {}}}),
+                )
+                .unwrap()
             };
             let sets: Vec<ReplicaSet> = sizes.iter().map(set).collect();
             let sets: Vec<&ReplicaSet> = sets.iter().collect();

@@ -175,7 +175,9 @@ fn judge(deployment: &Deployment, before: &DeploymentStatus, status: &mut Deploy
 
 /// The new set's failure before that of another.
 fn failure_of(new: Option<&ReplicaSet>, all: &[&ReplicaSet]) -> Option<DeploymentCondition> {
-    let failing = |set: &ReplicaSet| set.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_.as_deref() == Some(REPLICA_FAILURE)).cloned();
+    let failing = |set: &ReplicaSet| {
+        set.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_.as_deref() == Some(REPLICA_FAILURE)).cloned()
+    };
     let condition = new.and_then(failing).or_else(|| all.iter().find_map(|set| failing(set)))?;
     Some(DeploymentCondition {
         type_: condition.type_,

@@ -54,7 +54,9 @@ fn planned(deployment: &Arc<Deployment>, sets: &[Arc<ReplicaSet>]) -> Plan {
 /// The sizes that a plan gives to ReplicaSets, by name.
 fn sizes(plan: &Plan) -> BTreeMap<String, i64> {
     let size = |action: &Action| match action {
-        Action::Patch { target, patch, .. } if target.kind == REPLICA_SETS => Some((target.key.name.to_string(), patch["spec"]["replicas"].as_i64()?)),
+        Action::Patch { target, patch, .. } if target.kind == REPLICA_SETS => {
+            Some((target.key.name.to_string(), patch["spec"]["replicas"].as_i64()?))
+        }
         Action::Create { object, .. } => Some(("created".into(), object["spec"]["replicas"].as_i64()?)),
         _ => None,
     };
@@ -121,7 +123,9 @@ fn unavailable_old_pods_go_first() {
 
 #[test]
 fn the_sizes_of_a_rollout_stay_within_the_fenceposts_and_it_ends() {
-    for (replicas, surge, unavailable) in [(1, json!(1), json!(0)), (1, json!(0), json!(1)), (10, json!("25%"), json!("25%")), (7, json!(0), json!(3)), (3, json!("100%"), json!(0))] {
+    for (replicas, surge, unavailable) in
+        [(1, json!(1), json!(0)), (1, json!(0), json!(1)), (10, json!("25%"), json!("25%")), (7, json!(0), json!(3)), (3, json!("100%"), json!(0))]
+    {
         let d = deployment(replicas, "v2", json!({"spec": {"strategy": {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}}}));
         let (most, least) = (replicas + size::max_surge(&d), replicas - size::max_unavailable(&d));
         let (mut old, mut new) = (replicas, 0);
@@ -166,14 +170,18 @@ fn a_paused_deployment_scales_but_does_not_roll() {
     let plan = planned(&d, &[set("old", "v1", 1, 3, 3, 3)]);
     assert_eq!(sizes(&plan), BTreeMap::from([("old".to_string(), 5)]));
     assert_eq!(condition(&plan, "Progressing").unwrap().1, "DeploymentPaused");
-    let resumed = deployment(3, "v1", json!({"status": {"conditions": [{"type": "Progressing", "status": "Unknown", "reason": "DeploymentPaused"}]}}));
+    let resumed =
+        deployment(3, "v1", json!({"status": {"conditions": [{"type": "Progressing", "status": "Unknown", "reason": "DeploymentPaused"}]}}));
     let plan = planned(&resumed, &[set("only", "v1", 1, 3, 0, 3)]);
     assert_ne!(condition(&plan, "Progressing").unwrap().1, "DeploymentPaused");
 }
 
 #[test]
 fn going_back_to_an_old_template_reuses_its_set_with_a_new_revision() {
-    let plan = planned(&deployment(3, "v1", json!({"metadata": {"annotations": {revision::REVISION: "2"}}})), &[set("one", "v1", 1, 0, 0, 3), set("two", "v2", 2, 3, 3, 3)]);
+    let plan = planned(
+        &deployment(3, "v1", json!({"metadata": {"annotations": {revision::REVISION: "2"}}})),
+        &[set("one", "v1", 1, 0, 0, 3), set("two", "v2", 2, 3, 3, 3)],
+    );
     let described = plan.describe();
     assert!(described[0].contains("a/one ") && described[0].contains(r#""deployment.kubernetes.io/revision":"3""#), "{described:?}");
     assert!(described[0].contains(r#""deployment.kubernetes.io/revision-history":"1""#) && described[0].contains(r#""replicas":1"#), "{described:?}");
@@ -187,7 +195,10 @@ fn progressing(reason: &str, updated: &str) -> Value {
 #[test]
 fn progress_is_judged_and_a_standstill_times_out() {
     let counts = |mut more: Value, ready: i32| {
-        merge(&mut more, json!({"status": {"replicas": 3, "updatedReplicas": 3, "readyReplicas": ready, "availableReplicas": ready, "unavailableReplicas": 3 - ready}}));
+        merge(
+            &mut more,
+            json!({"status": {"replicas": 3, "updatedReplicas": 3, "readyReplicas": ready, "availableReplicas": ready, "unavailableReplicas": 3 - ready}}),
+        );
         more
     };
     let check = |more: Value, available: i32, expect: (&str, &str)| {
@@ -201,7 +212,8 @@ fn progress_is_judged_and_a_standstill_times_out() {
     assert_eq!(condition(&plan, "Progressing").unwrap().2, "ReplicaSet \"only\" has successfully progressed.");
     let plan = check(counts(progressing("ReplicaSetUpdated", "2026-01-01T00:49:59Z"), 1), 1, ("False", "ProgressDeadlineExceeded"));
     assert_eq!(condition(&plan, "Progressing").unwrap().2, "ReplicaSet \"only\" has timed out progressing.");
-    let waiting = planned(&deployment(3, "v1", counts(progressing("ReplicaSetUpdated", "2026-01-01T00:55:00Z"), 1)), &[set("only", "v1", 1, 3, 1, 3)]);
+    let waiting =
+        planned(&deployment(3, "v1", counts(progressing("ReplicaSetUpdated", "2026-01-01T00:55:00Z"), 1)), &[set("only", "v1", 1, 3, 1, 3)]);
     assert_eq!(waiting.again_at, Some("2026-01-01T01:05:01Z".parse().unwrap()));
 }
 

@@ -56,8 +56,16 @@ fn number(count: usize) -> i32 {
 
 fn expected(observed: &Observed) -> Result<Expected, String> {
     let spec = observed.budget.spec.clone().unwrap_or_default();
-    let scaled = |value: &IntOrString, total: i32| share::of(value, total, share::Round::Up).ok_or_else(|| "invalid value for IntOrString: invalid type: string is not a percentage".to_string());
-    let scale = || observed.scales.as_ref().map_err(Clone::clone).map(|scale| (scale.wanted.values().fold(0i32, |sum, wanted| sum.saturating_add(*wanted)), !scale.unmanaged.is_empty()));
+    let scaled = |value: &IntOrString, total: i32| {
+        share::of(value, total, share::Round::Up).ok_or_else(|| "invalid value for IntOrString: invalid type: string is not a percentage".to_string())
+    };
+    let scale = || {
+        observed
+            .scales
+            .as_ref()
+            .map_err(Clone::clone)
+            .map(|scale| (scale.wanted.values().fold(0i32, |sum, wanted| sum.saturating_add(*wanted)), !scale.unmanaged.is_empty()))
+    };
     match (&spec.max_unavailable, &spec.min_available) {
         (Some(max), _) => {
             let (pods, unmanaged) = scale()?;
@@ -100,7 +108,14 @@ fn healthy(pods: &[Arc<Pod>], disrupted: &Disrupted) -> i32 {
     number(pods.iter().filter(is_healthy).count())
 }
 
-fn status(budget: &PodDisruptionBudget, old: &PodDisruptionBudgetStatus, expected: &Expected, healthy: i32, disrupted: Disrupted, now: Timestamp) -> PodDisruptionBudgetStatus {
+fn status(
+    budget: &PodDisruptionBudget,
+    old: &PodDisruptionBudgetStatus,
+    expected: &Expected,
+    healthy: i32,
+    disrupted: Disrupted,
+    now: Timestamp,
+) -> PodDisruptionBudgetStatus {
     let spare = healthy.saturating_sub(expected.healthy);
     let allowed = if expected.pods <= 0 { 0 } else { spare.max(0) };
     let (status, reason) = if allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
@@ -121,7 +136,14 @@ fn failed_status(old: &PodDisruptionBudgetStatus, error: &str, now: Timestamp) -
     PodDisruptionBudgetStatus { disruptions_allowed: Some(0), conditions: Some(conditions), ..old.clone() }
 }
 
-fn with_condition(old: &PodDisruptionBudgetStatus, status: &str, reason: &str, message: &str, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+fn with_condition(
+    old: &PodDisruptionBudgetStatus,
+    status: &str,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
     let mut conditions = old.conditions.clone().unwrap_or_default();
     let mut wanted = Condition {
         type_: ALLOWED.into(),
@@ -155,7 +177,12 @@ fn unmanaged(budget: &PodDisruptionBudget) -> String {
 fn printed(selector: &LabelSelector) -> String {
     let labels: String = selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}: {value},")).collect();
     let one = |expression: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement| {
-        format!("LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},", expression.key, expression.operator, expression.values.clone().unwrap_or_default().join(" "))
+        format!(
+            "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},",
+            expression.key,
+            expression.operator,
+            expression.values.clone().unwrap_or_default().join(" ")
+        )
     };
     let expressions: String = selector.match_expressions.iter().flatten().map(one).collect();
     format!("&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}")

@@ -28,12 +28,7 @@ pub(super) type Scales = Result<Scale, String>;
 
 impl Owners {
     pub fn new(informers: &Informers) -> Self {
-        Self {
-            deployments: informers.of(),
-            replica_sets: informers.of(),
-            replication_controllers: informers.of(),
-            stateful_sets: informers.of(),
-        }
+        Self { deployments: informers.of(), replica_sets: informers.of(), replication_controllers: informers.of(), stateful_sets: informers.of() }
     }
 
     pub fn reads(&self, routes: &mut Routes) {

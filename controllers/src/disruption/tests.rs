@@ -26,7 +26,10 @@ fn check(spec: Value, pods: &[Value], scales: scale::Scales, expect: (i64, i64, 
     let number = |name: &str| status[name].as_i64().unwrap();
     assert_eq!((number("expectedPods"), number("desiredHealthy"), number("currentHealthy"), number("disruptionsAllowed")), expect, "{status}");
     let reason = if expect.3 > 0 { "SufficientPods" } else { "InsufficientPods" };
-    assert_eq!((&status["conditions"][0]["reason"], &status["observedGeneration"], &status["conditions"][0]["observedGeneration"]), (&json!(reason), &json!(3), &json!(3)));
+    assert_eq!(
+        (&status["conditions"][0]["reason"], &status["observedGeneration"], &status["conditions"][0]["observedGeneration"]),
+        (&json!(reason), &json!(3), &json!(3))
+    );
 }
 
 #[test]
@@ -55,7 +58,10 @@ fn pods_that_leave_or_were_evicted_are_not_healthy() {
 
 #[test]
 fn a_status_that_is_right_is_not_written() {
-    let Some(controllers_runtime::Action::Patch { patch, .. }) = planned(json!({"minAvailable": 1}), json!({}), &[pod("a", true)], wanting(1)).status else { panic!() };
+    let Some(controllers_runtime::Action::Patch { patch, .. }) = planned(json!({"minAvailable": 1}), json!({}), &[pod("a", true)], wanting(1)).status
+    else {
+        panic!()
+    };
     assert!(planned(json!({"minAvailable": 1}), patch["status"].clone(), &[pod("a", true)], wanting(1)).status.is_none());
 }
 
@@ -64,7 +70,10 @@ fn nothing_may_be_evicted_where_the_numbers_are_not_known() {
     let before = json!({"disruptionsAllowed": 5, "currentHealthy": 7, "desiredHealthy": 1, "expectedPods": 7, "observedGeneration": 2});
     let plan = planned(json!({"maxUnavailable": 1}), before, &[pod("a", true)], Err("jobs.batch does not implement the scale subresource".into()));
     let status = plan.status.unwrap().to_string();
-    assert!(status.contains(r#""disruptionsAllowed":0"#) && status.contains(r#""reason":"SyncFailed""#) && !status.contains("currentHealthy"), "{status}");
+    assert!(
+        status.contains(r#""disruptionsAllowed":0"#) && status.contains(r#""reason":"SyncFailed""#) && !status.contains("currentHealthy"),
+        "{status}"
+    );
     assert_eq!(plan.events[0].reason, "CalculateExpectedPodCountFailed");
 }
 

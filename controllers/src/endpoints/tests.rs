@@ -37,7 +37,8 @@ fn created(service: &Arc<Service>, pods: Vec<Arc<Pod>>) -> Value {
 }
 
 fn summary(object: &Value) -> Vec<String> {
-    let ips = |list: &Value| list.as_array().into_iter().flatten().map(|address| address["ip"].as_str().unwrap().to_string()).collect::<Vec<_>>().join(" ");
+    let ips =
+        |list: &Value| list.as_array().into_iter().flatten().map(|address| address["ip"].as_str().unwrap().to_string()).collect::<Vec<_>>().join(" ");
     let ports = |list: &Value| list.as_array().into_iter().flatten().map(|port| port["port"].to_string()).collect::<Vec<_>>().join(" ");
     let subset = |subset: &Value| format!("{} / {} : {}", ips(&subset["addresses"]), ips(&subset["notReadyAddresses"]), ports(&subset["ports"]));
     object["subsets"].as_array().into_iter().flatten().map(subset).collect()
@@ -79,7 +80,10 @@ fn a_headless_service_needs_no_ports_and_is_labelled() {
     let object = created(&service(headless.clone()), vec![pod(1, true, json!({"spec": {"hostname": "h", "subdomain": "web"}}))]);
     assert_eq!(summary(&object), ["10.1.0.1 /  : "]);
     assert_eq!(object["subsets"][0]["addresses"][0]["hostname"], "h");
-    assert_eq!(object["metadata"]["labels"], json!({"app": "web", "service.kubernetes.io/headless": "", "endpoints.kubernetes.io/managed-by": "endpoint-controller"}));
+    assert_eq!(
+        object["metadata"]["labels"],
+        json!({"app": "web", "service.kubernetes.io/headless": "", "endpoints.kubernetes.io/managed-by": "endpoint-controller"})
+    );
     let mut no_ports = plain();
     no_ports.as_object_mut().unwrap().remove("ports");
     check(no_ports, vec![pod(1, true, json!({}))], &[]);
@@ -88,7 +92,10 @@ fn a_headless_service_needs_no_ports_and_is_labelled() {
 #[test]
 fn an_address_says_where_it_comes_from_and_the_object_when_it_changed() {
     let object = created(&service(plain()), vec![pod(1, true, json!({}))]);
-    assert_eq!(object["subsets"][0]["addresses"][0], json!({"ip": "10.1.0.1", "nodeName": "n1", "targetRef": {"kind": "Pod", "namespace": "a", "name": "p1", "uid": "u1"}}));
+    assert_eq!(
+        object["subsets"][0]["addresses"][0],
+        json!({"ip": "10.1.0.1", "nodeName": "n1", "targetRef": {"kind": "Pod", "namespace": "a", "name": "p1", "uid": "u1"}})
+    );
     assert_eq!(object["metadata"]["annotations"], json!({"endpoints.kubernetes.io/last-change-trigger-time": "2026-01-01T00:00:00Z"}));
 }
 

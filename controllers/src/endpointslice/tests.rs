@@ -134,7 +134,8 @@ fn slices_hold_a_hundred_and_one_more_takes_one_write() {
 fn pods_that_differ_in_a_named_port_are_in_slices_of_their_own() {
     let mut named = plain();
     named["ports"][0]["targetPort"] = "web".into();
-    let with = |number: usize, port: i32| pod(number, json!({"spec": {"containers": [{"name": "c", "ports": [{"name": "web", "containerPort": port}]}]}}));
+    let with =
+        |number: usize, port: i32| pod(number, json!({"spec": {"containers": [{"name": "c", "ports": [{"name": "web", "containerPort": port}]}]}}));
     let (slices, _) = applied(&planned(&service(named), vec![with(1, 80), with(2, 81), with(3, 80)], &[]), &[]);
     assert_eq!(sizes(&slices), [1, 2]);
 }
@@ -157,7 +158,10 @@ fn labels_follow_the_service_and_headless_ones_are_marked() {
     changed.metadata.labels = Some([("app".to_string(), "other".to_string())].into());
     let (after, writes) = applied(&planned(&Arc::new(changed), pods([1]), &slices), &slices);
     assert_eq!(writes, 1);
-    assert_eq!(serde_json::to_value(&after[0].metadata.labels).unwrap(), json!({"app": "other", SERVICE_NAME: "web", MANAGED_BY: NAME, "service.kubernetes.io/headless": ""}));
+    assert_eq!(
+        serde_json::to_value(&after[0].metadata.labels).unwrap(),
+        json!({"app": "other", SERVICE_NAME: "web", MANAGED_BY: NAME, "service.kubernetes.io/headless": ""})
+    );
 }
 
 #[test]

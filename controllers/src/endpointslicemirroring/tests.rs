@@ -28,15 +28,23 @@ fn created(subsets: Value) -> Vec<EndpointSlice> {
 
 #[test]
 fn each_family_and_list_of_ports_is_a_slice() {
-    let slices = created(json!([{"addresses": [{"ip": "10.0.0.1", "hostname": "h"}, {"ip": "fd00::1"}], "notReadyAddresses": [{"ip": "10.0.0.2"}], "ports": [{"port": 80}]},
-                                {"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 81, "name": "b", "protocol": "UDP"}]}]));
-    let summary: Vec<String> = slices.iter().map(|slice| format!("{} {} {:?}", slice.address_type, slices::endpoints_of(slice).len(), slices::ports_of(slice)[0].port)).collect();
+    let slices = created(
+        json!([{"addresses": [{"ip": "10.0.0.1", "hostname": "h"}, {"ip": "fd00::1"}], "notReadyAddresses": [{"ip": "10.0.0.2"}], "ports": [{"port": 80}]},
+                                {"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 81, "name": "b", "protocol": "UDP"}]}]),
+    );
+    let summary: Vec<String> = slices
+        .iter()
+        .map(|slice| format!("{} {} {:?}", slice.address_type, slices::endpoints_of(slice).len(), slices::ports_of(slice)[0].port))
+        .collect();
     assert_eq!(summary, ["IPv4 2 Some(80)", "IPv4 1 Some(81)", "IPv6 1 Some(80)"]);
     let first = serde_json::to_value(&slices[0]).unwrap();
     assert_eq!(first["metadata"]["labels"], json!({"app": "web", SERVICE_NAME: "web", MANAGED_BY: NAME}));
     assert_eq!(first["metadata"]["annotations"], json!({"note": "n"}));
     assert_eq!(first["metadata"]["ownerReferences"][0]["kind"], "Endpoints");
-    assert_eq!(first["endpoints"], json!([{"addresses": ["10.0.0.1"], "conditions": {"ready": true}, "hostname": "h"}, {"addresses": ["10.0.0.2"], "conditions": {"ready": false}}]));
+    assert_eq!(
+        first["endpoints"],
+        json!([{"addresses": ["10.0.0.1"], "conditions": {"ready": true}, "hostname": "h"}, {"addresses": ["10.0.0.2"], "conditions": {"ready": false}}])
+    );
 }
 
 #[test]
@@ -45,7 +53,10 @@ fn what_is_mirrored_already_is_left_alone_and_a_change_is_one_patch() {
     let slices = created(before.clone());
     assert!(planned(Some(endpoints(before)), &slices).actions.is_empty());
     let described = planned(Some(endpoints(json!([{"addresses": [{"ip": "10.0.0.9"}], "ports": [{"port": 80}]}]))), &slices).describe();
-    assert!(described.len() == 1 && described[0].starts_with("all: patch endpointslices.discovery.k8s.io a/web-0 ") && described[0].contains("10.0.0.9"), "{described:?}");
+    assert!(
+        described.len() == 1 && described[0].starts_with("all: patch endpointslices.discovery.k8s.io a/web-0 ") && described[0].contains("10.0.0.9"),
+        "{described:?}"
+    );
     let described = planned(Some(endpoints(json!([{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 81}]}]))), &slices).describe();
     assert!(described.len() == 1 && described[0].starts_with("all: patch ") && described[0].contains("81"), "{described:?}");
 }

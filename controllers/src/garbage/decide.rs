@@ -20,9 +20,14 @@ pub(super) enum Owner {
 pub(super) enum Verdict {
     Keep,
     /// Kept by one owner; the references with these uids are taken out.
-    Release { uids: Vec<String> },
+    Release {
+        uids: Vec<String>,
+    },
     /// `unblock` first lets owners go without waiting for this object: else a circle would wait for itself.
-    Delete { propagation: Propagation, unblock: bool },
+    Delete {
+        propagation: Propagation,
+        unblock: bool,
+    },
 }
 
 /// `dependent_waits` says whether one of the object's own dependents waits for others to go; None where it has none.

@@ -104,7 +104,8 @@ async fn look(collector: &Collector, uid: &Uid) -> Result<(), Error> {
         Verdict::Release { uids } => release(collector, uid, &node, &uids).await,
         Verdict::Delete { propagation, unblock } => {
             if unblock {
-                let unblocked: Vec<OwnerReference> = owners.into_iter().map(|(reference, _)| OwnerReference { block_owner_deletion: Some(false), ..reference }).collect();
+                let unblocked: Vec<OwnerReference> =
+                    owners.into_iter().map(|(reference, _)| OwnerReference { block_owner_deletion: Some(false), ..reference }).collect();
                 let patch = json!({"metadata": {"resourceVersion": latest.resource_version, "ownerReferences": unblocked}});
                 call(collector, Method::PATCH, &target(&node).path(), "application/merge-patch+json", &patch).await?;
                 return delete(collector, uid, &node, None, propagation).await;

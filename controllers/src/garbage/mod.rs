@@ -96,10 +96,13 @@ async fn follow_resources(collector: Arc<Collector>) {
             Err(error) => tracing::warn!(%error, "discovering resources"),
             Ok(discovered) => {
                 let useful = |resource: &&Resource| {
-                    ["list", "watch", "delete"].iter().all(|verb| resource.can(verb)) && !IGNORED.contains(&(&*resource.kind.group, &*resource.kind.plural))
+                    ["list", "watch", "delete"].iter().all(|verb| resource.can(verb))
+                        && !IGNORED.contains(&(&*resource.kind.group, &*resource.kind.plural))
                 };
-                let wanted: HashMap<Kind, Resource> = discovered.resources.iter().filter(useful).map(|resource| (resource.kind.clone(), resource.clone())).collect();
-                let all = discovered.resources.into_iter().map(|resource| ((resource.kind.group.to_string(), resource.kind.kind.to_string()), resource));
+                let wanted: HashMap<Kind, Resource> =
+                    discovered.resources.iter().filter(useful).map(|resource| (resource.kind.clone(), resource.clone())).collect();
+                let all =
+                    discovered.resources.into_iter().map(|resource| ((resource.kind.group.to_string(), resource.kind.kind.to_string()), resource));
                 *collector.resources.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = all.collect();
                 // A group whose server is silent for a moment keeps its watches.
                 watched.retain(|kind, stop| {

@@ -14,7 +14,8 @@ pub(super) fn until(spec: &JobSpec, all: &[Arc<Pod>]) -> Option<Timestamp> {
     let succeeded = all.iter().filter(|pod| pods::is_succeeded(pod)).map(|pod| pods::finished_at(pod)).max();
     // A running Pod that was told to go without being tracked was not wanted any more: no failure.
     let failed = |pod: &&Arc<Pod>| pods::is_failed(pod, spec) && (pods::is_tracked(pod) || pod.metadata.deletion_timestamp.is_none());
-    let failures: Vec<Timestamp> = all.iter().filter(failed).map(|pod| pods::finished_at(pod)).filter(|at| succeeded.is_none_or(|success| *at > success)).collect();
+    let failures: Vec<Timestamp> =
+        all.iter().filter(failed).map(|pod| pods::finished_at(pod)).filter(|at| succeeded.is_none_or(|success| *at > success)).collect();
     after(failures.len(), *failures.iter().max()?)
 }
 

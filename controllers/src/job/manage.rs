@@ -120,7 +120,9 @@ impl Sync<'_> {
             if per_index {
                 let later = |index: &u32| self.delayed.get(index).and_then(|last| backoff::until_index(last)).filter(|at| *at > self.now);
                 let (wait, now): (Vec<u32>, Vec<u32>) = pending.into_iter().partition(|index| later(index).is_some());
-                if now.is_empty() && let Some(at) = wait.iter().filter_map(later).min() {
+                if now.is_empty()
+                    && let Some(at) = wait.iter().filter_map(later).min()
+                {
                     self.plan.again(at);
                     return Change::default();
                 }

@@ -53,7 +53,12 @@ pub(super) fn plan(observed: &Running, now: Timestamp) -> Plan {
     let (Some(spec), Some(selector)) = (&job.spec, selector(job)) else { return Plan::nothing() };
     if !matches!(spec.completion_mode.as_deref(), None | Some("NonIndexed" | "Indexed")) {
         let mut plan = Plan::nothing();
-        plan.event(&JOBS.reference(&job.metadata), EventType::Warning, "UnknownCompletionMode", "Skipped Job sync because completion mode is unknown");
+        plan.event(
+            &JOBS.reference(&job.metadata),
+            EventType::Warning,
+            "UnknownCompletionMode",
+            "Skipped Job sync because completion mode is unknown",
+        );
         return plan;
     }
     let claimed = owner::claim(&JOBS, &job.metadata, &PODS, &selector, observed.pods.iter().cloned());
@@ -145,9 +150,11 @@ impl<'a> Sync<'a> {
         let (known_succeeded, known_failed) = (self.uncounted(false), self.uncounted(true));
         let valid = |pod: &&Arc<Pod>| pods::is_tracked(pod) && self.has_valid_index(pod);
         let succeeded = self.pods.iter().filter(valid).filter(|pod| !known_succeeded.contains(pods::uid(pod)) && pods::is_succeeded(pod)).count();
-        let failed = self.pods.iter().filter(valid).filter(|pod| {
-            !known_failed.contains(pods::uid(pod)) && pods::is_failed(pod, self.spec) && self.judge(pod) != Verdict::Ignore
-        });
+        let failed = self
+            .pods
+            .iter()
+            .filter(valid)
+            .filter(|pod| !known_failed.contains(pods::uid(pod)) && pods::is_failed(pod, self.spec) && self.judge(pod) != Verdict::Ignore);
         let failed = failed.count();
         let (succeeded, failed) = (number(succeeded + known_succeeded.len()), number(failed + known_failed.len()));
         self.succeeded = self.status.succeeded.unwrap_or(0).saturating_add(succeeded);
@@ -203,7 +210,13 @@ impl<'a> Sync<'a> {
         }
         let statuses = |pod: &Arc<Pod>| {
             let status = pod.status.clone().unwrap_or_default();
-            status.init_container_statuses.into_iter().chain(status.container_statuses).flatten().map(|status| i64::from(status.restart_count)).sum::<i64>()
+            status
+                .init_container_statuses
+                .into_iter()
+                .chain(status.container_statuses)
+                .flatten()
+                .map(|status| i64::from(status.restart_count))
+                .sum::<i64>()
         };
         let restarts: i64 = self.pods.iter().filter(|pod| matches!(pod::phase(pod), "Running" | "Pending")).map(statuses).sum();
         match i64::from(self.spec.backoff_limit.unwrap_or(BACKOFF_LIMIT)) {
@@ -254,7 +267,8 @@ impl<'a> Sync<'a> {
         let candidates = self.pods.iter().filter(|pod| pods::is_tracked(pod) && self.has_valid_index(pod) && pods::is_failed(pod, self.spec));
         let rank = |pod: &Pod| (pods::index_failures(pod).saturating_add(pods::index_ignored_failures(pod)), pods::finished_at(pod));
         for pod in candidates {
-            let Some(index) = pods::index(pod).filter(|index| !succeeded.contains(*index) && !failed.contains(*index) && !active.contains(index)) else {
+            let Some(index) = pods::index(pod).filter(|index| !succeeded.contains(*index) && !failed.contains(*index) && !active.contains(index))
+            else {
                 continue;
             };
             if last.get(&index).is_none_or(|before| rank(before) <= rank(pod)) {
@@ -396,7 +410,9 @@ impl<'a> Sync<'a> {
             status::SUCCESS_CRITERIA_MET => status::COMPLETE,
             _ => status::FAILED,
         };
-        if matches!(decided.type_.as_str(), status::SUCCESS_CRITERIA_MET | status::FAILURE_TARGET) && status::holding(&self.status, &decided.type_).is_none() {
+        if matches!(decided.type_.as_str(), status::SUCCESS_CRITERIA_MET | status::FAILURE_TARGET)
+            && status::holding(&self.status, &decided.type_).is_none()
+        {
             self.status.conditions.get_or_insert_default().push(decided);
         }
         if !nothing_left || status::uncounted(&self.status) > 0 || terminating > 0 {

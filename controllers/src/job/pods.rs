@@ -89,7 +89,8 @@ pub(super) fn finished_at(pod: &Pod) -> Timestamp {
 fn containers_finished_at(pod: &Pod) -> Option<Timestamp> {
     let status = pod.status.as_ref()?;
     let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-    let sidecars: HashSet<&str> = init.filter(|container| container.restart_policy.as_deref() == Some("Always")).map(|container| container.name.as_str()).collect();
+    let sidecars: HashSet<&str> =
+        init.filter(|container| container.restart_policy.as_deref() == Some("Always")).map(|container| container.name.as_str()).collect();
     let finished = |status: &ContainerStatus| Some(from_time(status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref()?));
     let ends = |list: &Option<Vec<ContainerStatus>>, which: &dyn Fn(&ContainerStatus) -> bool| -> Option<Vec<Timestamp>> {
         list.iter().flatten().filter(|status| which(status)).map(finished).collect()
@@ -106,7 +107,9 @@ pub(super) fn by_use(a: &Pod, b: &Pod) -> Ordering {
         "Unknown" => 1,
         _ => 2,
     };
-    let restarts = |pod: &Pod| pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten()).map(|status| status.restart_count).max().unwrap_or(0);
+    let restarts = |pod: &Pod| {
+        pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten()).map(|status| status.restart_count).max().unwrap_or(0)
+    };
     let ready_since = |pod: &Pod| pod::ready_since(pod).map(from_time);
     let made = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(from_time);
     // None, which is least, is a time that is not known: such a Pod goes first.

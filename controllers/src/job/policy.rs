@@ -98,11 +98,17 @@ mod tests {
         let codes = |action: &str, operator: &str, values: Value| json!({"action": action, "onExitCodes": {"operator": operator, "values": values}});
         let condition = |action: &str, kind: &str| json!({"action": action, "onPodConditions": [{"type": kind, "status": "True"}]});
         check(json!([]), Verdict::Count);
-        check(json!([codes("Ignore", "In", json!([1])), codes("FailJob", "In", json!([42]))]), Verdict::FailJob("Container c for pod a/p failed with exit code 42 matching FailJob rule at index 1".into()));
+        check(
+            json!([codes("Ignore", "In", json!([1])), codes("FailJob", "In", json!([42]))]),
+            Verdict::FailJob("Container c for pod a/p failed with exit code 42 matching FailJob rule at index 1".into()),
+        );
         check(json!([codes("FailIndex", "In", json!([3]))]), Verdict::FailIndex);
         check(json!([codes("Ignore", "NotIn", json!([42, 3]))]), Verdict::Count);
         check(json!([codes("Ignore", "NotIn", json!([42]))]), Verdict::Ignore);
-        check(json!([condition("Ignore", "Other"), condition("FailJob", "DisruptionTarget")]), Verdict::FailJob("Pod a/p has condition DisruptionTarget matching FailJob rule at index 1".into()));
+        check(
+            json!([condition("Ignore", "Other"), condition("FailJob", "DisruptionTarget")]),
+            Verdict::FailJob("Pod a/p has condition DisruptionTarget matching FailJob rule at index 1".into()),
+        );
         check(json!([{"action": "Ignore", "onExitCodes": {"operator": "In", "values": [42], "containerName": "ok"}}]), Verdict::Count);
     }
 

@@ -123,7 +123,8 @@ impl World {
     }
 
     fn active(&self) -> Vec<usize> {
-        let active = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Pending" | "Running")) && pod["metadata"]["deletionTimestamp"].is_null();
+        let active =
+            |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Pending" | "Running")) && pod["metadata"]["deletionTimestamp"].is_null();
         (0..self.pods.len()).filter(|number| active(&self.pods[*number])).collect()
     }
 
@@ -146,15 +147,24 @@ fn a_job_makes_its_pods_and_is_complete_when_enough_have_succeeded() {
     let pod = &world.pods[0];
     assert_eq!((&pod["metadata"]["generateName"], &pod["metadata"]["finalizers"]), (&json!("j-"), &json!([pods::FINALIZER])));
     assert_eq!(pod["metadata"]["ownerReferences"][0]["kind"], "Job");
-    assert_eq!(world.job["status"], json!({"active": 2, "ready": 0, "terminating": 0, "startTime": "2026-01-01T01:00:00Z", "uncountedTerminatedPods": {}}));
+    assert_eq!(
+        world.job["status"],
+        json!({"active": 2, "ready": 0, "terminating": 0, "startTime": "2026-01-01T01:00:00Z", "uncountedTerminatedPods": {}})
+    );
     world.set(0, "Succeeded", json!({}));
     world.settle();
     assert_eq!((world.numbers(), world.pods.len()), ((2, 1, 0), 3));
     world.set(1, "Succeeded", json!({}));
     world.set(2, "Succeeded", json!({}));
     world.settle();
-    assert_eq!((world.numbers(), world.condition("SuccessCriteriaMet"), world.condition("Complete")), ((0, 3, 0), Some("CompletionsReached"), Some("CompletionsReached")));
-    assert_eq!((&world.job["status"]["completionTime"], world.events.as_slice()), (&json!("2026-01-01T01:00:00Z"), ["Completed".to_string()].as_slice()));
+    assert_eq!(
+        (world.numbers(), world.condition("SuccessCriteriaMet"), world.condition("Complete")),
+        ((0, 3, 0), Some("CompletionsReached"), Some("CompletionsReached"))
+    );
+    assert_eq!(
+        (&world.job["status"]["completionTime"], world.events.as_slice()),
+        (&json!("2026-01-01T01:00:00Z"), ["Completed".to_string()].as_slice())
+    );
 }
 
 #[test]
@@ -164,7 +174,10 @@ fn what_is_over_is_noted_before_it_is_let_go_and_counted_after() {
     world.set(0, "Succeeded", json!({}));
     let described = world.plan().describe();
     assert!(described[0].starts_with("1 × create pods a/j-*"), "{described:?}");
-    assert!(described[1].starts_with("patch jobs.batch a/j/status ") && described[1].contains(r#""uncountedTerminatedPods":{"succeeded":["j-0"]}"#), "{described:?}");
+    assert!(
+        described[1].starts_with("patch jobs.batch a/j/status ") && described[1].contains(r#""uncountedTerminatedPods":{"succeeded":["j-0"]}"#),
+        "{described:?}"
+    );
     assert!(described[2].starts_with("all: patch pods a/j-0 "), "{described:?}");
     world.look(2);
     assert_eq!(world.numbers().1, 0, "noted, not counted, when the controller dies here");
@@ -197,7 +210,10 @@ fn failures_are_retried_after_a_while_until_the_limit() {
     assert_eq!(world.numbers(), (1, 0, 1));
     world.set(1, "Failed", json!({}));
     world.settle();
-    assert_eq!((world.numbers(), world.condition("FailureTarget"), world.condition("Failed")), ((0, 0, 2), Some("BackoffLimitExceeded"), Some("BackoffLimitExceeded")));
+    assert_eq!(
+        (world.numbers(), world.condition("FailureTarget"), world.condition("Failed")),
+        ((0, 0, 2), Some("BackoffLimitExceeded"), Some("BackoffLimitExceeded"))
+    );
     assert_eq!(world.events, ["BackoffLimitExceeded"]);
 }
 
@@ -208,7 +224,10 @@ fn a_deadline_ends_a_job_once_its_pods_are_gone() {
     assert_eq!(world.plan().again_at, Some("2026-01-01T01:01:00Z".parse().unwrap()));
     world.wait(60);
     world.settle();
-    assert_eq!((world.condition("FailureTarget"), world.condition("Failed"), world.numbers()), (Some("DeadlineExceeded"), Some("DeadlineExceeded"), (0, 0, 2)));
+    assert_eq!(
+        (world.condition("FailureTarget"), world.condition("Failed"), world.numbers()),
+        (Some("DeadlineExceeded"), Some("DeadlineExceeded"), (0, 0, 2))
+    );
 }
 
 #[test]
@@ -236,7 +255,8 @@ fn an_indexed_job_has_one_success_of_each_index() {
 
 #[test]
 fn limits_per_index_fail_an_index_and_let_the_others_go_on() {
-    let mut world = World::new(json!({"completions": 2, "parallelism": 2, "completionMode": "Indexed", "backoffLimitPerIndex": 1, "backoffLimit": i32::MAX}));
+    let mut world =
+        World::new(json!({"completions": 2, "parallelism": 2, "completionMode": "Indexed", "backoffLimitPerIndex": 1, "backoffLimit": i32::MAX}));
     world.settle();
     assert_eq!(world.pods[0]["metadata"]["annotations"][pods::INDEX_FAILURES], "0");
     world.set(0, "Failed", json!({}));
@@ -250,21 +270,30 @@ fn limits_per_index_fail_an_index_and_let_the_others_go_on() {
     assert_eq!((world.job["status"]["failedIndexes"].as_str(), world.is_over()), (Some("0"), false));
     world.set(1, "Succeeded", json!({}));
     world.settle();
-    assert_eq!((world.condition("Failed"), world.numbers(), world.job["status"]["completedIndexes"].as_str()), (Some("FailedIndexes"), (0, 1, 2), Some("1")));
+    assert_eq!(
+        (world.condition("Failed"), world.numbers(), world.job["status"]["completedIndexes"].as_str()),
+        (Some("FailedIndexes"), (0, 1, 2), Some("1"))
+    );
 }
 
 #[test]
 fn too_many_failed_indexes_end_the_job_and_its_pods() {
-    let mut world = World::new(json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed", "backoffLimitPerIndex": 0, "maxFailedIndexes": 0, "backoffLimit": i32::MAX}));
+    let mut world = World::new(
+        json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed", "backoffLimitPerIndex": 0, "maxFailedIndexes": 0, "backoffLimit": i32::MAX}),
+    );
     world.settle();
     world.set(1, "Failed", json!({}));
     world.settle();
-    assert_eq!((world.condition("Failed"), world.active().len(), world.job["status"]["failedIndexes"].as_str()), (Some("MaxFailedIndexesExceeded"), 0, Some("1")));
+    assert_eq!(
+        (world.condition("Failed"), world.active().len(), world.job["status"]["failedIndexes"].as_str()),
+        (Some("MaxFailedIndexesExceeded"), 0, Some("1"))
+    );
 }
 
 #[test]
 fn a_success_policy_ends_a_job_before_all_have_succeeded() {
-    let mut world = World::new(json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed", "successPolicy": {"rules": [{"succeededIndexes": "1"}]}}));
+    let mut world =
+        World::new(json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed", "successPolicy": {"rules": [{"succeededIndexes": "1"}]}}));
     world.settle();
     world.set(1, "Succeeded", json!({}));
     world.settle();
@@ -279,7 +308,9 @@ fn a_failure_policy_ignores_or_fails_the_job_at_once() {
         let state = json!({"terminated": {"exitCode": code, "finishedAt": "2026-01-01T01:00:00Z"}});
         json!({"status": {"containerStatuses": [{"name": "c", "state": state, "image": "", "imageID": "", "ready": false, "restartCount": 0}]}})
     };
-    let mut world = World::new(json!({"backoffLimit": 0, "podReplacementPolicy": "Failed", "podFailurePolicy": {"rules": [rule("Ignore", 1), rule("FailJob", 2)]}}));
+    let mut world = World::new(
+        json!({"backoffLimit": 0, "podReplacementPolicy": "Failed", "podFailurePolicy": {"rules": [rule("Ignore", 1), rule("FailJob", 2)]}}),
+    );
     world.settle();
     world.set(0, "Failed", ended(1));
     world.settle();
@@ -299,7 +330,10 @@ fn a_suspended_job_has_no_pods_and_starts_anew_when_resumed() {
     world.settle();
     world.job["spec"]["suspend"] = true.into();
     world.settle();
-    assert_eq!((world.pods.len(), world.numbers(), world.condition("Suspended"), &world.job["status"]["startTime"]), (0, (0, 0, 0), Some("JobSuspended"), &Value::Null));
+    assert_eq!(
+        (world.pods.len(), world.numbers(), world.condition("Suspended"), &world.job["status"]["startTime"]),
+        (0, (0, 0, 0), Some("JobSuspended"), &Value::Null)
+    );
     world.job["spec"]["suspend"] = false.into();
     world.wait(60);
     world.settle();

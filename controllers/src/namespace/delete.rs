@@ -92,7 +92,8 @@ async fn empty(client: &Client, namespace: &str, deleted_at: Timestamp, now: Tim
     let discovered = discovery::discover(client).await?;
     let mut found = Found { discovery_failures: discovered.failed, ..Found::default() };
     let deletable = discovered.resources.into_iter().filter(|resource| resource.namespaced && resource.can("delete"));
-    let (pods, others): (Vec<Resource>, Vec<Resource>) = deletable.partition(|resource| resource.kind.group.is_empty() && resource.kind.plural == PODS.plural);
+    let (pods, others): (Vec<Resource>, Vec<Resource>) =
+        deletable.partition(|resource| resource.kind.group.is_empty() && resource.kind.plural == PODS.plural);
     for pods in &pods {
         let grace = pods_grace(client, namespace, deleted_at, now).await?;
         match empty_resource(client, pods, namespace).await {
@@ -169,7 +170,8 @@ impl Rest {
 /// The longest time that a running Pod may take to end, seconds; 0 once that time has passed.
 async fn pods_grace(client: &Client, namespace: &str, deleted_at: Timestamp, now: Timestamp) -> Result<u64, Error> {
     let pods: Value = call(client, Method::GET, &PODS.path(namespace), None).await?;
-    let running = pods["items"].as_array().into_iter().flatten().filter(|pod| !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")));
+    let running =
+        pods["items"].as_array().into_iter().flatten().filter(|pod| !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")));
     let grace = running.filter_map(|pod| pod["spec"]["terminationGracePeriodSeconds"].as_u64()).max().unwrap_or(0);
     let passed = u64::try_from(now.duration_since(deleted_at).as_secs()).unwrap_or(0);
     Ok(if passed >= grace { 0 } else { grace })

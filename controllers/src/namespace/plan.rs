@@ -30,7 +30,8 @@ pub(super) fn conditions(old: &[NamespaceCondition], found: &Found, now: Timesta
     let mut changed = false;
     for (kind, status, reason, message) in wanted(found) {
         match conditions.iter_mut().find(|condition| condition.type_ == kind) {
-            Some(condition) if condition.status == status && condition.reason.as_deref() == Some(reason) && condition.message.as_ref() == Some(&message) => {}
+            Some(condition)
+                if condition.status == status && condition.reason.as_deref() == Some(reason) && condition.message.as_ref() == Some(&message) => {}
             Some(condition) => {
                 if condition.status != status {
                     condition.last_transition_time = Some(to_time(now));

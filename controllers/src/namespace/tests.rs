@@ -30,8 +30,14 @@ fn what_remains_is_worded_as_upstream_words_it() {
     let told = told(&[], &found).unwrap();
     assert!(told[0].starts_with("NamespaceDeletionDiscoveryFailure True Discovery failed for some groups, 1 failing: "), "{}", told[0]);
     assert_eq!(told[2], "NamespaceDeletionContentFailure True Failed to delete all resource types, 2 remaining: a, b");
-    assert_eq!(told[3], "NamespaceContentRemaining True Some resources are remaining: deployments.apps has 1 resource instances, pods. has 2 resource instances");
-    assert_eq!(told[4], "NamespaceFinalizersRemaining True Some content in the namespace has finalizers remaining: example.com/f in 3 resource instances");
+    assert_eq!(
+        told[3],
+        "NamespaceContentRemaining True Some resources are remaining: deployments.apps has 1 resource instances, pods. has 2 resource instances"
+    );
+    assert_eq!(
+        told[4],
+        "NamespaceFinalizersRemaining True Some content in the namespace has finalizers remaining: example.com/f in 3 resource instances"
+    );
 }
 
 #[test]

@@ -80,7 +80,12 @@ fn plan(observed: &Observed) -> Plan {
         _ => {
             let mut plan = Plan::nothing();
             let name = observed.node.metadata.name.as_deref().unwrap_or_default();
-            plan.event(&NODES.reference(&observed.node.metadata), EventType::Normal, "CIDRNotAvailable", format!("Node {name} status is now: CIDRNotAvailable"));
+            plan.event(
+                &NODES.reference(&observed.node.metadata),
+                EventType::Normal,
+                "CIDRNotAvailable",
+                format!("Node {name} status is now: CIDRNotAvailable"),
+            );
             plan
         }
     }

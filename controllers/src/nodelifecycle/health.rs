@@ -70,7 +70,9 @@ impl Memory {
     /// Whether the node's zone may evict now; counts it as done.
     pub fn may_evict(&mut self, node: &Node, nodes: &[Arc<Node>], now: Timestamp, config: &Config) -> bool {
         let zone = zone(node);
-        let counted = nodes.iter().filter(|other| self::zone(other) == zone && !other.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(EXCLUDED_LABEL)));
+        let counted = nodes
+            .iter()
+            .filter(|other| self::zone(other) == zone && !other.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(EXCLUDED_LABEL)));
         let (mut total, mut down) = (0_usize, 0_usize);
         for node in counted {
             total += 1;
@@ -103,7 +105,8 @@ pub(super) fn is_ready(node: &Node) -> bool {
 pub(super) fn wants_eviction(node: &Node) -> bool {
     let tainted = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     let mut tainted = tainted.filter(|taint| taint.effect == "NoExecute").map(|taint| taint.key.as_str());
-    condition(node, "Ready").is_some_and(|ready| ready.status != "True") && !tainted.any(|key| key == super::plan::NOT_READY || key == super::plan::UNREACHABLE)
+    condition(node, "Ready").is_some_and(|ready| ready.status != "True")
+        && !tainted.any(|key| key == super::plan::NOT_READY || key == super::plan::UNREACHABLE)
 }
 
 fn zone(node: &Node) -> String {

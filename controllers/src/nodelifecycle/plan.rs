@@ -64,7 +64,8 @@ fn silence(observed: &Observed, now: Timestamp, plan: &mut Plan) {
             status: "Unknown".into(),
             reason: Some(reason.into()),
             message: Some(message.into()),
-            last_heartbeat_time: condition(node, kind).map_or_else(|| node.metadata.creation_timestamp.clone(), |known| known.last_heartbeat_time.clone()),
+            last_heartbeat_time: condition(node, kind)
+                .map_or_else(|| node.metadata.creation_timestamp.clone(), |known| known.last_heartbeat_time.clone()),
             last_transition_time: Some(to_time(now)),
         });
     }
@@ -81,7 +82,8 @@ fn silence(observed: &Observed, now: Timestamp, plan: &mut Plan) {
     plan.event(&NODES.reference(&node.metadata), EventType::Normal, "NodeNotReady", format!("Node {name} status is now: NodeNotReady"));
     let mut not_ready = Vec::new();
     for pod in observed.pods.iter().filter(|pod| pod::is_ready(pod)) {
-        let condition = json!({"type": "Ready", "status": "False", "lastTransitionTime": rfc3339(now), "observedGeneration": pod.metadata.generation});
+        let condition =
+            json!({"type": "Ready", "status": "False", "lastTransitionTime": rfc3339(now), "observedGeneration": pod.metadata.generation});
         let patch = json!({"status": {"conditions": [condition]}});
         not_ready.push(Action::Patch { target: PODS.target_of(&**pod), subresource: Some("status"), kind: PatchKind::Strategic, patch });
         plan.event(&PODS.reference(&pod.metadata), EventType::Warning, "NodeNotReady", "Node is not ready");
@@ -94,7 +96,8 @@ fn taints(observed: &Observed, now: Timestamp) -> Option<Vec<Taint>> {
     let node = &*observed.node;
     let before: Vec<Taint> = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten().cloned()).collect();
     let holds = |kind: &str, status: &str| condition(node, kind).is_some_and(|condition| condition.status == status);
-    let mut wanted: Vec<(&str, &str)> = CONDITION_TAINTS.iter().filter(|(kind, status, _)| holds(kind, status)).map(|(_, _, key)| (*key, "NoSchedule")).collect();
+    let mut wanted: Vec<(&str, &str)> =
+        CONDITION_TAINTS.iter().filter(|(kind, status, _)| holds(kind, status)).map(|(_, _, key)| (*key, "NoSchedule")).collect();
     if node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true) {
         wanted.push((UNSCHEDULABLE, "NoSchedule"));
     }

@@ -7,7 +7,8 @@ fn now() -> Timestamp {
 }
 
 fn node(ready: Option<&str>, taints: Value) -> Arc<Node> {
-    let conditions: Vec<Value> = ready.iter().map(|status| json!({"type": "Ready", "status": status, "lastHeartbeatTime": "2026-01-01T00:59:00Z"})).collect();
+    let conditions: Vec<Value> =
+        ready.iter().map(|status| json!({"type": "Ready", "status": status, "lastHeartbeatTime": "2026-01-01T00:59:00Z"})).collect();
     Arc::new(
         serde_json::from_value(json!({
             "metadata": {"name": "n1", "resourceVersion": "4", "creationTimestamp": "2026-01-01T00:00:00Z"},
@@ -19,7 +20,9 @@ fn node(ready: Option<&str>, taints: Value) -> Arc<Node> {
 }
 
 fn planned(node: Arc<Node>, silent: bool, may_evict: bool, all_down: bool) -> Vec<String> {
-    let pod: Pod = serde_json::from_value(json!({"metadata": {"namespace": "a", "name": "p"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}})).unwrap();
+    let pod: Pod =
+        serde_json::from_value(json!({"metadata": {"namespace": "a", "name": "p"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}))
+            .unwrap();
     let silent_at = if silent { now() } else { now() + SignedDuration::from_secs(1) };
     plan::plan(&Observed { node, pods: vec![Arc::new(pod)], health: Health { silent_at }, may_evict, all_down }, now()).describe()
 }
@@ -31,7 +34,9 @@ fn check_taints(node: Arc<Node>, may_evict: bool, all_down: bool, expect: Option
     let plan = plan::plan(&Observed { node, pods: vec![], health: Health { silent_at }, may_evict, all_down }, now());
     let taints = plan.actions.first().map(|action| match action {
         controllers_runtime::Action::Patch { patch, .. } => {
-            let text = |taint: &Value| format!("{}:{}", taint["key"].as_str().unwrap().trim_start_matches("node.kubernetes.io/"), taint["effect"].as_str().unwrap());
+            let text = |taint: &Value| {
+                format!("{}:{}", taint["key"].as_str().unwrap().trim_start_matches("node.kubernetes.io/"), taint["effect"].as_str().unwrap())
+            };
             patch["spec"]["taints"].as_array().unwrap().iter().map(text).collect::<Vec<_>>()
         }
         other => panic!("{other}"),
@@ -66,7 +71,9 @@ fn taints_follow_the_conditions() {
 #[test]
 fn a_node_is_silent_once_neither_lease_nor_status_has_moved_for_the_grace() {
     let (mut memory, config) = (Memory::default(), Config::default());
-    let lease = |second: u32| -> Lease { serde_json::from_value(json!({"metadata": {}, "spec": {"renewTime": format!("2020-01-01T00:00:{second:02}.000000Z")}})).unwrap() };
+    let lease = |second: u32| -> Lease {
+        serde_json::from_value(json!({"metadata": {}, "spec": {"renewTime": format!("2020-01-01T00:00:{second:02}.000000Z")}})).unwrap()
+    };
     let at = |seconds: i64| now() + SignedDuration::from_secs(seconds);
     let up = node(Some("True"), json!([]));
     assert_eq!(memory.heard(&up, Some(&lease(1)), at(0), &config).silent_at, at(40));

@@ -70,7 +70,8 @@ impl Rule for Collector {
 
 fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let mut plan = Plan::nothing();
-    let out_of_service: BTreeSet<&str> = observed.nodes.iter().filter(|node| is_out_of_service(node)).filter_map(|node| node.metadata.name.as_deref()).collect();
+    let out_of_service: BTreeSet<&str> =
+        observed.nodes.iter().filter(|node| is_out_of_service(node)).filter_map(|node| node.metadata.name.as_deref()).collect();
     let lost = |name: &str| observed.missing.get(name).is_some_and(|since| now.duration_since(*since) >= QUARANTINE);
     for pod in &observed.pods {
         let (node, deleting) = (pod::node_name(pod), pod.metadata.deletion_timestamp.is_some());
@@ -100,7 +101,11 @@ fn plan(observed: &Observed, now: Timestamp) -> Plan {
 }
 
 fn is_out_of_service(node: &Node) -> bool {
-    let ready = node.status.iter().flat_map(|status| status.conditions.iter().flatten()).any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let ready = node
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten())
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
     !ready && node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).any(|taint| taint.key == OUT_OF_SERVICE)
 }
 
@@ -116,7 +121,12 @@ fn fail_and_delete(plan: &mut Plan, pod: &Pod, condition: Option<PodCondition>, 
             status["conditions"] = json!([condition]);
         }
         let patch = json!({"status": status});
-        plan.actions.push(Action::Patch { target: target.clone(), subresource: Some("status"), kind: controllers_runtime::plan::PatchKind::Strategic, patch });
+        plan.actions.push(Action::Patch {
+            target: target.clone(),
+            subresource: Some("status"),
+            kind: controllers_runtime::plan::PatchKind::Strategic,
+            patch,
+        });
     }
     let options = DeleteOptions { grace_seconds: Some(0), propagation: None, resource_version: None };
     plan.actions.push(Action::Delete { target, options, announce: None });
@@ -152,7 +162,12 @@ mod tests {
     fn pods_go_whose_node_is_gone_for_good_or_that_never_had_one() {
         check(vec![pod("p", "gone", "Running", false)], 39, 9, &[]);
         check(vec![pod("p", "gone", "Running", false)], 40, 9, &["delete pods a/p grace 0"]);
-        check(vec![pod("p", "", "Pending", true), pod("q", "", "Pending", false), pod("r", "n1", "Running", true)], 0, 9, &["delete pods a/p grace 0"]);
+        check(
+            vec![pod("p", "", "Pending", true), pod("q", "", "Pending", false), pod("r", "n1", "Running", true)],
+            0,
+            9,
+            &["delete pods a/p grace 0"],
+        );
         check(vec![pod("p", "down", "Running", true), pod("q", "down", "Running", false)], 0, 9, &["delete pods a/p grace 0"]);
     }
 
@@ -161,12 +176,22 @@ mod tests {
         let now: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
         let missing = BTreeMap::from([("gone".to_string(), Timestamp::UNIX_EPOCH)]);
         let described = plan(&Observed { pods: vec![pod("p", "gone", "Running", false)], nodes: vec![], missing, terminated_max: 9 }, now).describe();
-        assert!(described[0].starts_with("patch pods a/p/status") && described[0].contains("DeletionByPodGC") && described[0].contains(r#""phase":"Failed""#), "{described:?}");
+        assert!(
+            described[0].starts_with("patch pods a/p/status")
+                && described[0].contains("DeletionByPodGC")
+                && described[0].contains(r#""phase":"Failed""#),
+            "{described:?}"
+        );
     }
 
     #[test]
     fn finished_pods_beyond_the_number_go_oldest_first() {
-        let pods = vec![pod("aaa", "n1", "Failed", false), pod("bb", "n1", "Succeeded", false), pod("c", "n1", "Running", false), pod("dddd", "n1", "Succeeded", false)];
+        let pods = vec![
+            pod("aaa", "n1", "Failed", false),
+            pod("bb", "n1", "Succeeded", false),
+            pod("c", "n1", "Running", false),
+            pod("dddd", "n1", "Succeeded", false),
+        ];
         check(pods, 0, 1, &["delete pods a/bb grace 0", "delete pods a/aaa grace 0"]);
     }
 }

@@ -64,12 +64,16 @@ fn start(setup: &Setup) {
         let by_pod = quotas.clone();
         routes.watches(ROW.name, &pods, move |event| match event {
             Event::Deleted(pod) => of_namespace(&by_pod, pod.metadata.namespace.as_deref()),
-            Event::Updated { old, new } if !pod::is_terminal(old) && pod::is_terminal(new) => of_namespace(&by_pod, new.metadata.namespace.as_deref()),
+            Event::Updated { old, new } if !pod::is_terminal(old) && pod::is_terminal(new) => {
+                of_namespace(&by_pod, new.metadata.namespace.as_deref())
+            }
             _ => Vec::new(),
         });
         let by_service = quotas.clone();
         routes.watches(ROW.name, &services, move |event| match event {
-            Event::Updated { old, new } if usage::of_service(old) != usage::of_service(new) => of_namespace(&by_service, new.metadata.namespace.as_deref()),
+            Event::Updated { old, new } if usage::of_service(old) != usage::of_service(new) => {
+                of_namespace(&by_service, new.metadata.namespace.as_deref())
+            }
             _ => Vec::new(),
         });
         routes.reads(&claims);
@@ -82,7 +86,14 @@ fn start(setup: &Setup) {
 }
 
 /// Keeps a metadata cache per countable resource; deletions there look at the quotas of their namespace.
-async fn follow_resources(client: Client, informers: Informers, tasks: Tasks, quotas: Informer<ResourceQuota>, counted: Counted, queue: Queue<ObjectKey>) {
+async fn follow_resources(
+    client: Client,
+    informers: Informers,
+    tasks: Tasks,
+    quotas: Informer<ResourceQuota>,
+    counted: Counted,
+    queue: Queue<ObjectKey>,
+) {
     loop {
         match discovery::discover(&client).await {
             Err(error) => tracing::warn!(%error, "discovering resources to count"),
@@ -90,7 +101,8 @@ async fn follow_resources(client: Client, informers: Informers, tasks: Tasks, qu
                 let countable = |resource: &Resource| resource.namespaced && ["create", "list", "watch"].iter().all(|verb| resource.can(verb));
                 let mut known = counted.write().unwrap_or_else(|poisoned| poisoned.into_inner());
                 let mut fresh = Vec::new();
-                let served: HashMap<String, Resource> = discovered.resources.into_iter().filter(countable).map(|resource| (resource.kind.to_string(), resource)).collect();
+                let served: HashMap<String, Resource> =
+                    discovered.resources.into_iter().filter(countable).map(|resource| (resource.kind.to_string(), resource)).collect();
                 if discovered.failed.is_empty() {
                     known.retain(|name, _| served.contains_key(name));
                 }

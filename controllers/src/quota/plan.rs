@@ -72,7 +72,11 @@ fn used(observed: &Observed, now: Timestamp) -> Usage {
 
 fn scopes(quota: &ResourceQuota) -> Vec<ScopedResourceSelectorRequirement> {
     let Some(spec) = &quota.spec else { return Vec::new() };
-    let plain = spec.scopes.iter().flatten().map(|scope| ScopedResourceSelectorRequirement { scope_name: scope.clone(), operator: "Exists".into(), values: None });
+    let plain = spec.scopes.iter().flatten().map(|scope| ScopedResourceSelectorRequirement {
+        scope_name: scope.clone(),
+        operator: "Exists".into(),
+        values: None,
+    });
     let selected = spec.scope_selector.iter().flat_map(|selector| selector.match_expressions.iter().flatten().cloned());
     plain.chain(selected).collect()
 }
@@ -121,7 +125,8 @@ pub(super) fn written(amount: Amount, like: &str) -> String {
         return format!("{millis}m");
     }
     let (units, binary) = (amount.value(), like.ends_with('i'));
-    let (step, suffixes): (i64, &[&str]) = if binary { (1024, &["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]) } else { (1000, &["", "k", "M", "G", "T", "P", "E"]) };
+    let (step, suffixes): (i64, &[&str]) =
+        if binary { (1024, &["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]) } else { (1000, &["", "k", "M", "G", "T", "P", "E"]) };
     let (mut number, mut suffix) = (units, 0);
     while number != 0 && number % step == 0 && suffix + 1 < suffixes.len() {
         number /= step;

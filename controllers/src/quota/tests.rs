@@ -44,7 +44,14 @@ fn pods_are_counted_by_what_they_request_and_may_use() {
 
 #[test]
 fn scopes_choose_pods_and_nothing_else() {
-    let pods = || vec![pod(json!({})), pod(json!({"spec": {"activeDeadlineSeconds": 60}})), pod(json!({"spec": {"containers": []}})), pod(json!({"spec": {"priorityClassName": "high"}}))];
+    let pods = || {
+        vec![
+            pod(json!({})),
+            pod(json!({"spec": {"activeDeadlineSeconds": 60}})),
+            pod(json!({"spec": {"containers": []}})),
+            pod(json!({"spec": {"priorityClassName": "high"}})),
+        ]
+    };
     let count = |scope: Value, expect: &str| {
         let mut spec = json!({"hard": {"pods": "9", "services": "9"}});
         spec.as_object_mut().unwrap().extend(scope.as_object().unwrap().clone());
@@ -72,7 +79,9 @@ fn services_and_claims_use_what_they_open_and_ask_for() {
         service(json!({"type": "NodePort", "ports": [{"port": 1, "nodePort": 30001}, {"port": 2, "nodePort": 30002}]})),
         service(json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": [{"port": 1}, {"port": 2, "nodePort": 30003}]})),
     ];
-    let claim = |size: &str, class: &str| from(json!({"metadata": {"namespace": "a", "name": "c"}, "spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}}));
+    let claim = |size: &str, class: &str| {
+        from(json!({"metadata": {"namespace": "a", "name": "c"}, "spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}}))
+    };
     observed.claims = vec![claim("1Gi", "gold"), claim("512Mi", "")];
     let expect = json!({"services": "3", "services.nodeports": "3", "services.loadbalancers": "1", "persistentvolumeclaims": "2", "requests.storage": "1536Mi",
                         "gold.storageclass.storage.k8s.io/requests.storage": "1Gi"});

@@ -28,9 +28,12 @@ pub(super) fn counted_resource(name: &str) -> Option<&str> {
 /// A Pod that is over uses nothing, nor does one whose time to end has passed.
 pub(super) fn of_pod(pod: &Pod, now: Timestamp) -> Usage {
     let mut usage = Usage::new();
-    let overdue = pod.metadata.deletion_timestamp.as_ref().zip(pod.metadata.deletion_grace_period_seconds).is_some_and(|(deleted, grace)| {
-        from_time(deleted).checked_add(SignedDuration::from_secs(grace)).is_ok_and(|end| now > end)
-    });
+    let overdue = pod
+        .metadata
+        .deletion_timestamp
+        .as_ref()
+        .zip(pod.metadata.deletion_grace_period_seconds)
+        .is_some_and(|(deleted, grace)| from_time(deleted).checked_add(SignedDuration::from_secs(grace)).is_ok_and(|end| now > end));
     if crate::pod::is_terminal(pod) || overdue {
         return usage;
     }

@@ -54,11 +54,8 @@ fn manage<O: Owner>(set: &O, mine: &[Arc<Pod>], related: &[Arc<Pod>], now: Times
     let about = O::OWNER.reference(set.meta());
     if mine.len() < wanted {
         let pod = pod::from_template(&O::OWNER, set.meta(), set.template()?);
-        let announce = Announce {
-            about,
-            success: Some(("SuccessfulCreate", "Created pod: ".into())),
-            failure: ("FailedCreate", "Error creating: ".into()),
-        };
+        let announce =
+            Announce { about, success: Some(("SuccessfulCreate", "Created pod: ".into())), failure: ("FailedCreate", "Error creating: ".into()) };
         let namespace = set.meta().namespace.clone().unwrap_or_default();
         let create = Action::Create { kind: PODS, namespace, object: pod, exists_ok: false, announce: Some(announce) };
         return Some(Action::SlowStart(vec![create; (wanted - mine.len()).min(BURST_PODS)]));
@@ -79,7 +76,14 @@ fn manage<O: Owner>(set: &O, mine: &[Arc<Pod>], related: &[Arc<Pod>], now: Times
     Some(Action::All(rank::first_to_delete(mine, related, now).iter().take(surplus).map(delete).collect()))
 }
 
-fn status_of<O: Owner>(set: &O, old: &ReplicaSetStatus, mine: &[Arc<Pod>], terminating: Option<usize>, failure: Option<&Failure>, now: Timestamp) -> ReplicaSetStatus {
+fn status_of<O: Owner>(
+    set: &O,
+    old: &ReplicaSetStatus,
+    mine: &[Arc<Pod>],
+    terminating: Option<usize>,
+    failure: Option<&Failure>,
+    now: Timestamp,
+) -> ReplicaSetStatus {
     let count = |which: &dyn Fn(&Pod) -> bool| i32::try_from(mine.iter().filter(|pod| which(pod)).count()).unwrap_or(i32::MAX);
     let template_labels = set.template().and_then(|template| template.metadata.as_ref()?.labels.as_ref());
     let full = Selector::from_map(template_labels.into_iter().flatten());

@@ -71,7 +71,8 @@ fn restarts(pod: &Pod) -> (i32, i32) {
     let Some(status) = &pod.status else { return (0, 0) };
     let regular = status.container_statuses.iter().flatten().map(|container| container.restart_count).max().unwrap_or(0);
     let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-    let sidecars: Vec<&str> = init.filter(|container| container.restart_policy.as_deref() == Some("Always")).map(|container| container.name.as_str()).collect();
+    let sidecars: Vec<&str> =
+        init.filter(|container| container.restart_policy.as_deref() == Some("Always")).map(|container| container.name.as_str()).collect();
     let statuses = status.init_container_statuses.iter().flatten();
     let sidecar = statuses.filter(|status| sidecars.contains(&status.name.as_str())).map(|status| status.restart_count).max().unwrap_or(0);
     (regular, sidecar)

@@ -70,7 +70,8 @@ fn plan(bundle: &str, observed: &Observed) -> Plan {
             Plan::act(Action::Create { kind: CONFIG_MAPS, namespace, object, exists_ok: true, announce: None })
         }
         Some(map) => {
-            let described = map.metadata.annotations.as_ref().and_then(|annotations| annotations.get(DESCRIPTION)).is_some_and(|text| text == DESCRIPTION_TEXT);
+            let described =
+                map.metadata.annotations.as_ref().and_then(|annotations| annotations.get(DESCRIPTION)).is_some_and(|text| text == DESCRIPTION_TEXT);
             if described && map.data.as_ref() == Some(&data) {
                 return Plan::nothing();
             }
@@ -106,6 +107,9 @@ mod tests {
         check(None, &["create configmaps a/kube-root-ca.crt"]);
         check(map(json!({"ca.crt": "PEM"}), DESCRIPTION_TEXT), &[]);
         check(map(json!({"ca.crt": "PEM"}), "mine"), &["patch configmaps a/kube-root-ca.crt"]);
-        check(map(json!({"ca.crt": "old", "x": "y"}), DESCRIPTION_TEXT), &[r#"patch configmaps a/kube-root-ca.crt {"data":{"ca.crt":"PEM","x":null}"#]);
+        check(
+            map(json!({"ca.crt": "old", "x": "y"}), DESCRIPTION_TEXT),
+            &[r#"patch configmaps a/kube-root-ca.crt {"data":{"ca.crt":"PEM","x":null}"#],
+        );
     }
 }

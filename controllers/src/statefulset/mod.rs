@@ -94,4 +94,3 @@ impl Rule for Sets {
 fn revision_of(revision: &ControllerRevision) -> &str {
     revision.metadata.name.as_deref().unwrap_or_default()
 }
-

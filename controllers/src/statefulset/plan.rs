@@ -175,7 +175,11 @@ impl<'a> Look<'a> {
     }
 
     fn announce(&self, reason: &'static str, verb: &str, pod: &str) -> Announce {
-        Announce { about: self.about.clone(), success: None, failure: (reason, format!("{verb} Pod {pod} in StatefulSet {} failed error: ", self.name())) }
+        Announce {
+            about: self.about.clone(),
+            success: None,
+            failure: (reason, format!("{verb} Pod {pod} in StatefulSet {} failed error: ", self.name())),
+        }
     }
 
     fn create(&mut self, number: usize) -> Step {
@@ -250,7 +254,9 @@ impl<'a> Look<'a> {
                     }
                 }
                 claims::Owners::Conflicting => {
-                    let message = format!("PersistentVolumeClaim {name} has a conflicting OwnerReference that acts as a manging controller, the retention policy is ignored for this claim");
+                    let message = format!(
+                        "PersistentVolumeClaim {name} has a conflicting OwnerReference that acts as a manging controller, the retention policy is ignored for this claim"
+                    );
                     let about = self.about.clone();
                     self.plan.event(&about, EventType::Warning, "ConflictingController", message);
                 }
@@ -289,7 +295,9 @@ impl<'a> Look<'a> {
             self.plan.actions.push(Action::All(surplus));
         }
         let old = self.set.status.clone().unwrap_or_default();
-        let write = |dropped: i32| Action::status_change(SETS.target_of(self.set), self.set.metadata.resource_version.as_deref(), &old, &self.status(dropped));
+        let write = |dropped: i32| {
+            Action::status_change(SETS.target_of(self.set), self.set.metadata.resource_version.as_deref(), &old, &self.status(dropped))
+        };
         let (status, after_failure) = (write(dropped), write(0));
         let min_ready = self.set.spec.min_ready_seconds.unwrap_or(0);
         let later = self.pods.iter().filter_map(|pod| pod::available_at(pod, min_ready)).filter(|at| *at > self.now).min();

@@ -117,10 +117,14 @@ impl World {
 
     /// Names, images, and a `-` where a Pod is told to go.
     fn state(&self) -> String {
-        let mut all: Vec<String> = self.pods.iter().map(|pod| {
-            let leaving = if pod["metadata"]["deletionTimestamp"].is_null() { "" } else { "-" };
-            format!("{}:{}{leaving}", pod["metadata"]["name"].as_str().unwrap(), pod["spec"]["containers"][0]["image"].as_str().unwrap())
-        }).collect();
+        let mut all: Vec<String> = self
+            .pods
+            .iter()
+            .map(|pod| {
+                let leaving = if pod["metadata"]["deletionTimestamp"].is_null() { "" } else { "-" };
+                format!("{}:{}{leaving}", pod["metadata"]["name"].as_str().unwrap(), pod["spec"]["containers"][0]["image"].as_str().unwrap())
+            })
+            .collect();
         all.sort();
         all.join(" ")
     }
@@ -288,7 +292,10 @@ fn a_pod_that_is_over_is_replaced() {
 fn a_pod_counts_when_it_was_ready_for_long_enough() {
     let mut world = World::new(json!({"minReadySeconds": 30}));
     world.steps(&["web-0:v1"]);
-    assert_eq!((world.state().as_str(), world.plan().again_at, world.status("availableReplicas")), ("web-0:v1", Some("2026-01-01T01:00:30Z".parse().unwrap()), json!(0)));
+    assert_eq!(
+        (world.state().as_str(), world.plan().again_at, world.status("availableReplicas")),
+        ("web-0:v1", Some("2026-01-01T01:00:30Z".parse().unwrap()), json!(0))
+    );
     world.now = "2026-01-01T01:00:30Z".parse().unwrap();
     world.steps(&["web-0:v1 web-1:v1"]);
 }

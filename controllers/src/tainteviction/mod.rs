@@ -25,7 +25,9 @@ fn start(setup: &Setup) {
     let rule = Evictions { nodes: nodes.clone(), pods: pods.clone(), since: Mutex::default() };
     setup.context(ROW.name, "taint-eviction-controller").start(ROW.name, WORKERS, rule, |routes| {
         routes.watches(ROW.name, &pods, |event| match event {
-            Event::Added(pod) | Event::Updated { new: pod, .. } | Event::Deleted(pod) if !pod::node_name(pod).is_empty() => vec![ObjectKey::of(&**pod)],
+            Event::Added(pod) | Event::Updated { new: pod, .. } | Event::Deleted(pod) if !pod::node_name(pod).is_empty() => {
+                vec![ObjectKey::of(&**pod)]
+            }
             _ => Vec::new(),
         });
         routes.watches(ROW.name, &nodes, move |event| {
@@ -153,7 +155,9 @@ mod tests {
         let now: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
         let pod: Arc<Pod> = Arc::new(serde_json::from_value(json!({"metadata": {"namespace": "a", "name": "p"}, "spec": {"containers": [], "tolerations": [{"operator": "Exists", "tolerationSeconds": 60}]}})).unwrap());
         let taints: Vec<Taint> = serde_json::from_value(json!([{"key": "k", "effect": "NoExecute"}])).unwrap();
-        let at = |seconds: i64| plan(&Observed { pod: pod.clone(), taints: taints.clone(), since: now - SignedDuration::from_secs(seconds), spared: false }, now);
+        let at = |seconds: i64| {
+            plan(&Observed { pod: pod.clone(), taints: taints.clone(), since: now - SignedDuration::from_secs(seconds), spared: false }, now)
+        };
         assert_eq!((at(59).describe(), at(59).again_at), (vec![], Some(now + SignedDuration::from_secs(1))));
         let gone = at(60);
         assert_eq!(gone.describe()[1], "delete pods a/p");

@@ -44,7 +44,11 @@ fn plan(job: &Job, now: Timestamp) -> Plan {
         plan.again(expires);
     } else {
         // Only as it was seen: somebody may just have asked to keep it longer.
-        let options = DeleteOptions { grace_seconds: None, propagation: Some(Propagation::Foreground), resource_version: job.metadata.resource_version.clone() };
+        let options = DeleteOptions {
+            grace_seconds: None,
+            propagation: Some(Propagation::Foreground),
+            resource_version: job.metadata.resource_version.clone(),
+        };
         plan.actions.push(Action::Delete { target: JOBS.target_of(job), options, announce: None });
     }
     plan

@@ -114,7 +114,9 @@ fn is_bound(claim: &PersistentVolumeClaim) -> bool {
 
 fn refers(pod: &Pod, claim: &PersistentVolumeClaim, with_ephemeral: bool) -> bool {
     let is_for_pod = || owner::is_controlled_by(&claim.metadata, pod.metadata.uid.as_deref().unwrap_or_default());
-    volumes(pod).filter(|volume| claim_name(pod, volume) == claim.metadata.name).any(|volume| volume.persistent_volume_claim.is_some() || (with_ephemeral && is_for_pod()))
+    volumes(pod)
+        .filter(|volume| claim_name(pod, volume) == claim.metadata.name)
+        .any(|volume| volume.persistent_volume_claim.is_some() || (with_ephemeral && is_for_pod()))
 }
 
 /// On a node; a Pod that has ended holds its own ephemeral claims no more.
@@ -125,7 +127,9 @@ fn holds(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
 
 fn is_terminated(pod: &Pod) -> bool {
     let status = pod.status.clone().unwrap_or_default();
-    let runs = |status: &k8s_openapi::api::core::v1::ContainerStatus| status.state.as_ref().is_some_and(|state| state.terminated.is_none() && state.waiting.is_none());
+    let runs = |status: &k8s_openapi::api::core::v1::ContainerStatus| {
+        status.state.as_ref().is_some_and(|state| state.terminated.is_none() && state.waiting.is_none())
+    };
     pod::is_terminal(pod) || (pod.metadata.deletion_timestamp.is_some() && !status.container_statuses.iter().flatten().any(runs))
 }
 
@@ -220,7 +224,8 @@ mod tests {
         owned.metadata.name = Some("p-v".into());
         let ephemeral = || vec![pod("n", json!({"name": "v", "ephemeral": {}}))];
         check(Arc::new(owned.clone()), ephemeral(), &[r#""finalizers":[]"#]);
-        owned.metadata.owner_references = serde_json::from_value(json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p", "controller": true}])).unwrap();
+        owned.metadata.owner_references =
+            serde_json::from_value(json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p", "controller": true}])).unwrap();
         check(Arc::new(owned), ephemeral(), &[]);
     }
 }

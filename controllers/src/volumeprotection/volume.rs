@@ -57,7 +57,10 @@ mod tests {
             let deleted_at = deleting.then_some("2026-01-01T00:00:00Z");
             let volume = json!({"metadata": {"name": "v", "finalizers": finalizers, "deletionTimestamp": deleted_at, "resourceVersion": "7"}, "status": {"phase": phase}});
             let described = plan(&serde_json::from_value(volume).unwrap()).describe();
-            let expect: Vec<String> = expect.map(|list| format!(r#"patch persistentvolumes v {{"metadata":{{"finalizers":{},"resourceVersion":"7"}}}}"#, json!(list))).into_iter().collect();
+            let expect: Vec<String> = expect
+                .map(|list| format!(r#"patch persistentvolumes v {{"metadata":{{"finalizers":{},"resourceVersion":"7"}}}}"#, json!(list)))
+                .into_iter()
+                .collect();
             assert_eq!(described, expect);
         };
         check(false, &[], "Available", Some(&[FINALIZER]));

@@ -6,14 +6,19 @@ use std::time::Duration;
 
 pub fn discovery(kubectl: &Kubectl) {
     let printed = kubectl.run(&["explain", "pod.spec"]);
-    assert!(printed.contains("KIND:       Pod") && printed.contains("FIELD: spec <PodSpec>") && printed.contains("terminationGracePeriodSeconds"), "{printed}");
+    assert!(
+        printed.contains("KIND:       Pod") && printed.contains("FIELD: spec <PodSpec>") && printed.contains("terminationGracePeriodSeconds"),
+        "{printed}"
+    );
     let printed = kubectl.run(&["api-versions"]);
     let versions: Vec<&str> = printed.lines().collect();
     for version in ["v1", "apps/v1", "batch/v1", "rbac.authorization.k8s.io/v1", "apiextensions.k8s.io/v1", "apiregistration.k8s.io/v1"] {
         assert!(versions.contains(&version), "{printed}");
     }
     let printed = kubectl.run(&["api-resources", "--no-headers"]);
-    for row in [["deployments", "deploy", "apps/v1", "true", "Deployment"], ["pods", "po", "v1", "true", "Pod"], ["nodes", "no", "v1", "false", "Node"]] {
+    for row in
+        [["deployments", "deploy", "apps/v1", "true", "Deployment"], ["pods", "po", "v1", "true", "Pod"], ["nodes", "no", "v1", "false", "Node"]]
+    {
         assert!(printed.lines().any(|line| line.split_whitespace().eq(row)), "{row:?} in {printed}");
     }
     let version: Value = serde_json::from_str(&kubectl.run(&["get", "--raw", "/version"])).expect("JSON");
@@ -32,7 +37,10 @@ pub fn auth(kubectl: &Kubectl) {
     let as_other = ["--as=eve"];
     assert!(!kubectl.output(&[&["auth", "can-i", "list", "pods"], &as_other[..]].concat(), "").status.success());
     let complaint = kubectl.fail(&[&["get", "pods"], &as_other[..]].concat());
-    assert!(complaint.contains("pods is forbidden: User \"eve\" cannot list resource \"pods\" in API group \"\" in the namespace \"tour-"), "{complaint}");
+    assert!(
+        complaint.contains("pods is forbidden: User \"eve\" cannot list resource \"pods\" in API group \"\" in the namespace \"tour-"),
+        "{complaint}"
+    );
     kubectl.run(&["create", "role", "reader", "--verb=get,list", "--resource=pods"]);
     kubectl.run(&["create", "rolebinding", "eve-reads", "--role=reader", "--user=eve"]);
     eventually(Duration::from_secs(10), || kubectl.try_run(&[&["get", "pods"], &as_other[..]].concat()));
@@ -53,7 +61,8 @@ pub fn tokens(kubectl: &Kubectl) {
 pub fn refusals(kubectl: &Kubectl) {
     let complaint = kubectl.fail(&["get", "pod", "nobody"]);
     assert_eq!(complaint, "Error from server (NotFound): pods \"nobody\" not found\n");
-    let complaint = kubectl.fail_with(&["create", "-f", "-"], "apiVersion: v1\nkind: Pod\nmetadata: {name: A}\nspec: {containers: [{name: a, image: b}]}\n");
+    let complaint =
+        kubectl.fail_with(&["create", "-f", "-"], "apiVersion: v1\nkind: Pod\nmetadata: {name: A}\nspec: {containers: [{name: a, image: b}]}\n");
     assert!(complaint.contains("The Pod \"A\" is invalid: metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain"), "{complaint}");
     let complaint = kubectl.fail(&["create", "namespace", "default"]);
     assert_eq!(complaint, "Error from server (AlreadyExists): namespaces \"default\" already exists\n");

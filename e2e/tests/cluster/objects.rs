@@ -32,13 +32,22 @@ pub fn apply_diff_edit(kubectl: &Kubectl) {
 
 pub fn patches(kubectl: &Kubectl) {
     kubectl.run_with(&["apply", "-f", "-"], SETTINGS);
-    let patch = |kind: &str, patch: &str| assert_eq!(kubectl.run(&["patch", "configmap", "settings", "--type", kind, "-p", patch]), "configmap/settings patched\n");
+    let patch = |kind: &str, patch: &str| {
+        assert_eq!(kubectl.run(&["patch", "configmap", "settings", "--type", kind, "-p", patch]), "configmap/settings patched\n")
+    };
     patch("merge", r#"{"data":{"size":null,"shape":"round"}}"#);
     assert_eq!(data(kubectl), r#"{"colour":"red","shape":"round"}"#);
-    patch("json", r#"[{"op":"test","path":"/data/colour","value":"red"},{"op":"replace","path":"/data/colour","value":"blue"},{"op":"remove","path":"/data/shape"}]"#);
+    patch(
+        "json",
+        r#"[{"op":"test","path":"/data/colour","value":"red"},{"op":"replace","path":"/data/colour","value":"blue"},{"op":"remove","path":"/data/shape"}]"#,
+    );
     assert_eq!(data(kubectl), r#"{"colour":"blue"}"#);
     let complaint = kubectl.fail(&["patch", "configmap", "settings", "--type=json", "-p", r#"[{"op":"test","path":"/data/colour","value":"red"}]"#]);
-    assert!(complaint.contains("the server rejected our request due to an error in our request") || complaint.contains("testing value /data/colour failed"), "{complaint}");
+    assert!(
+        complaint.contains("the server rejected our request due to an error in our request")
+            || complaint.contains("testing value /data/colour failed"),
+        "{complaint}"
+    );
 
     // Strategic: lists are merged by their key.
     let deployment = ["create", "deployment", "web", "--image=localhost/test/web:1", "--replicas=0"];
@@ -62,7 +71,14 @@ pub fn server_side_apply(kubectl: &Kubectl) {
     let forced = [&by_other[..], &["--force-conflicts"]].concat();
     kubectl.run_with(&forced, &other);
     assert_eq!(data(kubectl), r#"{"colour":"blue","size":"large"}"#);
-    let owners = kubectl.run(&["get", "configmap", "settings", "--show-managed-fields", "-o", "jsonpath={range .metadata.managedFields[*]}{.manager}={.fieldsV1.f:data}{\"\\n\"}{end}"]);
+    let owners = kubectl.run(&[
+        "get",
+        "configmap",
+        "settings",
+        "--show-managed-fields",
+        "-o",
+        "jsonpath={range .metadata.managedFields[*]}{.manager}={.fieldsV1.f:data}{\"\\n\"}{end}",
+    ]);
     assert!(owners.contains(r#"other={"f:colour":{},"f:size":{}}"#) && owners.contains(r#"kubectl={"f:size":{}}"#), "{owners}");
 }
 

@@ -150,7 +150,14 @@ pub fn describe_and_events(kubectl: &Kubectl) {
     deploy(kubectl, 1);
     let pods = pod_names(kubectl);
     let printed = kubectl.run(&["describe", &pods[0]]);
-    for part in ["Node:             n1/10.99.", "Status:           Running", "Controlled By:  ReplicaSet/web-", "Image:          localhost/test/web:1", "Scheduled", "Started"] {
+    for part in [
+        "Node:             n1/10.99.",
+        "Status:           Running",
+        "Controlled By:  ReplicaSet/web-",
+        "Image:          localhost/test/web:1",
+        "Scheduled",
+        "Started",
+    ] {
         assert!(printed.contains(part), "no {part:?} in\n{printed}");
     }
     let printed = kubectl.run(&["describe", "deployment", "web"]);

@@ -47,19 +47,13 @@ impl Client {
             runtime: RuntimeServiceClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
-            image: ImageServiceClient::new(channel)
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+            image: ImageServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX),
         })
     }
 }
 
 /// Bounds a call in time and names it in its error.
-async fn call<T>(
-    name: &'static str,
-    timeout: Duration,
-    work: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-) -> Result<T, Error> {
+async fn call<T>(name: &'static str, timeout: Duration, work: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>) -> Result<T, Error> {
     match tokio::time::timeout(timeout, work).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(Error::of(name, &status)),
@@ -135,8 +129,7 @@ impl Runtime for Client {
     }
 
     fn create_container(&self, sandbox: String, config: v1::ContainerConfig, sandbox_config: v1::PodSandboxConfig) -> Call<'_, String> {
-        let request =
-            v1::CreateContainerRequest { pod_sandbox_id: sandbox, config: Some(config), sandbox_config: Some(sandbox_config) };
+        let request = v1::CreateContainerRequest { pod_sandbox_id: sandbox, config: Some(config), sandbox_config: Some(sandbox_config) };
         rpc!(self.runtime, create_container, request, "CreateContainer").map(|answer| answer.map(|r| r.container_id)).boxed()
     }
 
@@ -164,14 +157,11 @@ impl Runtime for Client {
 
     fn list_containers(&self, labels: BTreeMap<String, String>) -> Call<'_, Vec<v1::Container>> {
         let filter = Some(v1::ContainerFilter { label_selector: labels, ..Default::default() });
-        rpc!(self.runtime, list_containers, v1::ListContainersRequest { filter }, "ListContainers")
-            .map(|answer| answer.map(|r| r.containers))
-            .boxed()
+        rpc!(self.runtime, list_containers, v1::ListContainersRequest { filter }, "ListContainers").map(|answer| answer.map(|r| r.containers)).boxed()
     }
 
     fn update_container_resources(&self, id: String, resources: v1::LinuxContainerResources) -> Call<'_, ()> {
-        let request =
-            v1::UpdateContainerResourcesRequest { container_id: id, linux: Some(resources), annotations: BTreeMap::new() };
+        let request = v1::UpdateContainerResourcesRequest { container_id: id, linux: Some(resources), annotations: BTreeMap::new() };
         let call = rpc!(self.runtime, update_container_resources, request, "UpdateContainerResources");
         call.map(|answer| answer.map(drop)).boxed()
     }

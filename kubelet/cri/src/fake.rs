@@ -116,8 +116,7 @@ impl Fake {
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let now = (self.now)();
         for held in state.containers.values_mut() {
-            if let (v1::ContainerState::ContainerRunning, Some(ends), Program::Exit { code, .. }) =
-                (held.status.state(), held.ends, &held.program)
+            if let (v1::ContainerState::ContainerRunning, Some(ends), Program::Exit { code, .. }) = (held.status.state(), held.ends, &held.program)
                 && ends <= now
             {
                 end(&mut held.status, ends, *code, "");
@@ -235,22 +234,30 @@ impl State {
 
 impl Runtime for Fake {
     fn version(&self) -> Call<'_, v1::VersionResponse> {
-        self.answer("Version", |_| None, |_, _| {
-            Ok(v1::VersionResponse {
-                version: "0.1.0".to_owned(),
-                runtime_name: "fake".to_owned(),
-                runtime_version: "1.0".to_owned(),
-                runtime_api_version: "v1".to_owned(),
-            })
-        })
+        self.answer(
+            "Version",
+            |_| None,
+            |_, _| {
+                Ok(v1::VersionResponse {
+                    version: "0.1.0".to_owned(),
+                    runtime_name: "fake".to_owned(),
+                    runtime_version: "1.0".to_owned(),
+                    runtime_api_version: "v1".to_owned(),
+                })
+            },
+        )
     }
 
     fn status(&self) -> Call<'_, v1::StatusResponse> {
-        self.answer("Status", |_| None, |_, _| {
-            let conditions = ["RuntimeReady", "NetworkReady"]
-                .map(|name| v1::RuntimeCondition { r#type: name.to_owned(), status: true, ..Default::default() });
-            Ok(v1::StatusResponse { status: Some(v1::RuntimeStatus { conditions: conditions.into() }), ..Default::default() })
-        })
+        self.answer(
+            "Status",
+            |_| None,
+            |_, _| {
+                let conditions =
+                    ["RuntimeReady", "NetworkReady"].map(|name| v1::RuntimeCondition { r#type: name.to_owned(), status: true, ..Default::default() });
+                Ok(v1::StatusResponse { status: Some(v1::RuntimeStatus { conditions: conditions.into() }), ..Default::default() })
+            },
+        )
     }
 
     fn update_pod_cidr(&self, _: String) -> Call<'_, ()> {
@@ -259,112 +266,134 @@ impl Runtime for Fake {
 
     fn run_pod_sandbox(&self, config: v1::PodSandboxConfig, handler: String) -> Call<'_, String> {
         let pod = config.metadata.as_ref().map(|metadata| metadata.name.clone());
-        self.answer("RunPodSandbox", |_| pod, |state, now| {
-            let taken = state.sandboxes.values().any(|held| held.metadata == config.metadata);
-            if taken {
-                return Err(Error::of("RunPodSandbox", &tonic::Status::unknown("failed to reserve sandbox name: name is reserved")));
-            }
-            let id = state.id("5");
-            let serial = state.serial;
-            let host_network = config
-                .linux
-                .as_ref()
-                .and_then(|linux| linux.security_context.as_ref()?.namespace_options.as_ref())
-                .is_some_and(|options| options.network() == v1::NamespaceMode::Node);
-            let ip = if host_network { String::new() } else { format!("10.244.{}.{}", serial / 250 % 250, serial % 250 + 2) };
-            let status = v1::PodSandboxStatus {
-                id: id.clone(),
-                metadata: config.metadata,
-                state: v1::PodSandboxState::SandboxReady.into(),
-                created_at: now,
-                network: Some(v1::PodSandboxNetworkStatus { ip, additional_ips: Vec::new() }),
-                labels: config.labels,
-                annotations: config.annotations,
-                runtime_handler: handler,
-                ..Default::default()
-            };
-            state.sandboxes.insert(id.clone(), status);
-            Ok(id)
-        })
+        self.answer(
+            "RunPodSandbox",
+            |_| pod,
+            |state, now| {
+                let taken = state.sandboxes.values().any(|held| held.metadata == config.metadata);
+                if taken {
+                    return Err(Error::of("RunPodSandbox", &tonic::Status::unknown("failed to reserve sandbox name: name is reserved")));
+                }
+                let id = state.id("5");
+                let serial = state.serial;
+                let host_network = config
+                    .linux
+                    .as_ref()
+                    .and_then(|linux| linux.security_context.as_ref()?.namespace_options.as_ref())
+                    .is_some_and(|options| options.network() == v1::NamespaceMode::Node);
+                let ip = if host_network { String::new() } else { format!("10.244.{}.{}", serial / 250 % 250, serial % 250 + 2) };
+                let status = v1::PodSandboxStatus {
+                    id: id.clone(),
+                    metadata: config.metadata,
+                    state: v1::PodSandboxState::SandboxReady.into(),
+                    created_at: now,
+                    network: Some(v1::PodSandboxNetworkStatus { ip, additional_ips: Vec::new() }),
+                    labels: config.labels,
+                    annotations: config.annotations,
+                    runtime_handler: handler,
+                    ..Default::default()
+                };
+                state.sandboxes.insert(id.clone(), status);
+                Ok(id)
+            },
+        )
     }
 
     fn stop_pod_sandbox(&self, id: String) -> Call<'_, ()> {
-        self.answer("StopPodSandbox", |state| pod_of(state, &id), |state, now| {
-            if let Some(sandbox) = state.sandboxes.get_mut(&id) {
-                sandbox.set_state(v1::PodSandboxState::SandboxNotready);
-            }
-            let inside: Vec<String> =
-                state.containers.iter().filter(|(_, held)| held.sandbox == id).map(|(id, _)| id.clone()).collect();
-            inside.iter().for_each(|container| state.stop(container, now));
-            Ok(())
-        })
+        self.answer(
+            "StopPodSandbox",
+            |state| pod_of(state, &id),
+            |state, now| {
+                if let Some(sandbox) = state.sandboxes.get_mut(&id) {
+                    sandbox.set_state(v1::PodSandboxState::SandboxNotready);
+                }
+                let inside: Vec<String> = state.containers.iter().filter(|(_, held)| held.sandbox == id).map(|(id, _)| id.clone()).collect();
+                inside.iter().for_each(|container| state.stop(container, now));
+                Ok(())
+            },
+        )
     }
 
     fn remove_pod_sandbox(&self, id: String) -> Call<'_, ()> {
-        self.answer("RemovePodSandbox", |state| pod_of(state, &id), |state, _| {
-            if state.sandboxes.get(&id).is_some_and(|held| held.state() == v1::PodSandboxState::SandboxReady) {
-                return Err(Error::of("RemovePodSandbox", &tonic::Status::unknown("sandbox is not fully stopped")));
-            }
-            state.sandboxes.remove(&id);
-            state.containers.retain(|_, held| held.sandbox != id);
-            Ok(())
-        })
+        self.answer(
+            "RemovePodSandbox",
+            |state| pod_of(state, &id),
+            |state, _| {
+                if state.sandboxes.get(&id).is_some_and(|held| held.state() == v1::PodSandboxState::SandboxReady) {
+                    return Err(Error::of("RemovePodSandbox", &tonic::Status::unknown("sandbox is not fully stopped")));
+                }
+                state.sandboxes.remove(&id);
+                state.containers.retain(|_, held| held.sandbox != id);
+                Ok(())
+            },
+        )
     }
 
     fn pod_sandbox_status(&self, id: String) -> Call<'_, v1::PodSandboxStatus> {
-        self.answer("PodSandboxStatus", |_| None, |state, _| {
-            state.sandboxes.get(&id).cloned().ok_or_else(|| not_found("PodSandboxStatus", "sandbox", &id))
-        })
+        self.answer(
+            "PodSandboxStatus",
+            |_| None,
+            |state, _| state.sandboxes.get(&id).cloned().ok_or_else(|| not_found("PodSandboxStatus", "sandbox", &id)),
+        )
     }
 
     fn list_pod_sandboxes(&self, labels: BTreeMap<String, String>) -> Call<'_, Vec<v1::PodSandbox>> {
-        self.answer("ListPodSandbox", |_| None, |state, _| {
-            let found = state.sandboxes.values().filter(|held| matches(&held.labels, &labels));
-            Ok(found
-                .map(|held| v1::PodSandbox {
-                    id: held.id.clone(),
-                    metadata: held.metadata.clone(),
-                    state: held.state,
-                    created_at: held.created_at,
-                    labels: held.labels.clone(),
-                    annotations: held.annotations.clone(),
-                    runtime_handler: held.runtime_handler.clone(),
-                })
-                .collect())
-        })
+        self.answer(
+            "ListPodSandbox",
+            |_| None,
+            |state, _| {
+                let found = state.sandboxes.values().filter(|held| matches(&held.labels, &labels));
+                Ok(found
+                    .map(|held| v1::PodSandbox {
+                        id: held.id.clone(),
+                        metadata: held.metadata.clone(),
+                        state: held.state,
+                        created_at: held.created_at,
+                        labels: held.labels.clone(),
+                        annotations: held.annotations.clone(),
+                        runtime_handler: held.runtime_handler.clone(),
+                    })
+                    .collect())
+            },
+        )
     }
 
     fn create_container(&self, sandbox: String, config: v1::ContainerConfig, _: v1::PodSandboxConfig) -> Call<'_, String> {
         let name = config.metadata.as_ref().map(|metadata| metadata.name.clone());
-        self.answer("CreateContainer", |_| name, |state, now| {
-            if state.sandboxes.get(&sandbox).is_none_or(|held| held.state() != v1::PodSandboxState::SandboxReady) {
-                return Err(not_found("CreateContainer", "sandbox", &sandbox));
-            }
-            let image = config.image.clone().unwrap_or_default();
-            let held_image = state.images.values().find(|held| held.id == image.image || held.repo_tags.contains(&image.image));
-            let Some(held_image) = held_image.cloned() else { return Err(not_found("CreateContainer", "image", &image.image)) };
-            let id = state.id("c");
-            let words = config.command.iter().chain(&config.args);
-            let program = words.last().and_then(|word| state.programs.get(word)).or_else(|| {
-                held_image.repo_tags.first().and_then(|tag| state.programs.get(tag))
-            });
-            let status = v1::ContainerStatus {
-                id: id.clone(),
-                metadata: config.metadata.clone(),
-                state: v1::ContainerState::ContainerCreated.into(),
-                created_at: now,
-                image: Some(v1::ImageSpec { image: held_image.repo_tags.first().cloned().unwrap_or_default(), ..Default::default() }),
-                image_ref: held_image.repo_digests.first().cloned().unwrap_or_default(),
-                labels: config.labels.clone(),
-                annotations: config.annotations.clone(),
-                mounts: config.mounts.clone(),
-                log_path: config.log_path.clone(),
-                ..Default::default()
-            };
-            let program = program.cloned().unwrap_or(Program::Serve { code: 0 });
-            state.containers.insert(id.clone(), Container { sandbox, program, ends: None, config, status });
-            Ok(id)
-        })
+        self.answer(
+            "CreateContainer",
+            |_| name,
+            |state, now| {
+                if state.sandboxes.get(&sandbox).is_none_or(|held| held.state() != v1::PodSandboxState::SandboxReady) {
+                    return Err(not_found("CreateContainer", "sandbox", &sandbox));
+                }
+                let image = config.image.clone().unwrap_or_default();
+                let held_image = state.images.values().find(|held| held.id == image.image || held.repo_tags.contains(&image.image));
+                let Some(held_image) = held_image.cloned() else { return Err(not_found("CreateContainer", "image", &image.image)) };
+                let id = state.id("c");
+                let words = config.command.iter().chain(&config.args);
+                let program = words
+                    .last()
+                    .and_then(|word| state.programs.get(word))
+                    .or_else(|| held_image.repo_tags.first().and_then(|tag| state.programs.get(tag)));
+                let status = v1::ContainerStatus {
+                    id: id.clone(),
+                    metadata: config.metadata.clone(),
+                    state: v1::ContainerState::ContainerCreated.into(),
+                    created_at: now,
+                    image: Some(v1::ImageSpec { image: held_image.repo_tags.first().cloned().unwrap_or_default(), ..Default::default() }),
+                    image_ref: held_image.repo_digests.first().cloned().unwrap_or_default(),
+                    labels: config.labels.clone(),
+                    annotations: config.annotations.clone(),
+                    mounts: config.mounts.clone(),
+                    log_path: config.log_path.clone(),
+                    ..Default::default()
+                };
+                let program = program.cloned().unwrap_or(Program::Serve { code: 0 });
+                state.containers.insert(id.clone(), Container { sandbox, program, ends: None, config, status });
+                Ok(id)
+            },
+        )
     }
 
     fn start_container(&self, id: String) -> Call<'_, ()> {
@@ -372,63 +401,85 @@ impl Runtime for Fake {
     }
 
     fn stop_container(&self, id: String, grace: Duration) -> Call<'_, ()> {
-        let stubborn = self.lock().containers.get(&id).is_some_and(|held| {
-            held.program == Program::Stubborn && held.status.state() == v1::ContainerState::ContainerRunning
-        });
+        let stubborn = self
+            .lock()
+            .containers
+            .get(&id)
+            .is_some_and(|held| held.program == Program::Stubborn && held.status.state() == v1::ContainerState::ContainerRunning);
         let this = self.clone();
         async move {
             if stubborn {
                 tokio::time::sleep(grace).await;
             }
-            this.answer("StopContainer", |state| name_of(state, &id), |state, now| {
-                state.stop(&id, now);
-                Ok(())
-            })
+            this.answer(
+                "StopContainer",
+                |state| name_of(state, &id),
+                |state, now| {
+                    state.stop(&id, now);
+                    Ok(())
+                },
+            )
             .await
         }
         .boxed()
     }
 
     fn remove_container(&self, id: String) -> Call<'_, ()> {
-        self.answer("RemoveContainer", |state| name_of(state, &id), |state, _| {
-            state.containers.remove(&id);
-            Ok(())
-        })
+        self.answer(
+            "RemoveContainer",
+            |state| name_of(state, &id),
+            |state, _| {
+                state.containers.remove(&id);
+                Ok(())
+            },
+        )
     }
 
     fn container_status(&self, id: String) -> Call<'_, v1::ContainerStatus> {
-        self.answer("ContainerStatus", |_| None, |state, _| {
-            let held = state.containers.get(&id);
-            held.map(|held| held.status.clone()).ok_or_else(|| not_found("ContainerStatus", "container", &id))
-        })
+        self.answer(
+            "ContainerStatus",
+            |_| None,
+            |state, _| {
+                let held = state.containers.get(&id);
+                held.map(|held| held.status.clone()).ok_or_else(|| not_found("ContainerStatus", "container", &id))
+            },
+        )
     }
 
     fn list_containers(&self, labels: BTreeMap<String, String>) -> Call<'_, Vec<v1::Container>> {
-        self.answer("ListContainers", |_| None, |state, _| {
-            let found = state.containers.values().filter(|held| matches(&held.config.labels, &labels));
-            Ok(found
-                .map(|held| v1::Container {
-                    id: held.status.id.clone(),
-                    pod_sandbox_id: held.sandbox.clone(),
-                    metadata: held.config.metadata.clone(),
-                    image: held.config.image.clone(),
-                    image_ref: held.status.image_ref.clone(),
-                    state: held.status.state,
-                    created_at: held.status.created_at,
-                    labels: held.config.labels.clone(),
-                    annotations: held.config.annotations.clone(),
-                    ..Default::default()
-                })
-                .collect())
-        })
+        self.answer(
+            "ListContainers",
+            |_| None,
+            |state, _| {
+                let found = state.containers.values().filter(|held| matches(&held.config.labels, &labels));
+                Ok(found
+                    .map(|held| v1::Container {
+                        id: held.status.id.clone(),
+                        pod_sandbox_id: held.sandbox.clone(),
+                        metadata: held.config.metadata.clone(),
+                        image: held.config.image.clone(),
+                        image_ref: held.status.image_ref.clone(),
+                        state: held.status.state,
+                        created_at: held.status.created_at,
+                        labels: held.config.labels.clone(),
+                        annotations: held.config.annotations.clone(),
+                        ..Default::default()
+                    })
+                    .collect())
+            },
+        )
     }
 
     fn update_container_resources(&self, id: String, resources: v1::LinuxContainerResources) -> Call<'_, ()> {
-        self.answer("UpdateContainerResources", |state| name_of(state, &id), |state, _| {
-            let held = state.containers.get_mut(&id).ok_or_else(|| not_found("UpdateContainerResources", "container", &id))?;
-            held.status.resources = Some(v1::ContainerResources { linux: Some(resources) });
-            Ok(())
-        })
+        self.answer(
+            "UpdateContainerResources",
+            |state| name_of(state, &id),
+            |state, _| {
+                let held = state.containers.get_mut(&id).ok_or_else(|| not_found("UpdateContainerResources", "container", &id))?;
+                held.status.resources = Some(v1::ContainerResources { linux: Some(resources) });
+                Ok(())
+            },
+        )
     }
 
     fn reopen_container_log(&self, id: String) -> Call<'_, ()> {
@@ -437,14 +488,18 @@ impl Runtime for Fake {
 
     fn exec_sync(&self, container: String, command: Vec<String>, _: Duration) -> Call<'_, v1::ExecSyncResponse> {
         let name = name_of(&self.lock(), &container);
-        self.answer("ExecSync", |_| None, move |state, _| {
-            let held = state.containers.get(&container).ok_or_else(|| not_found("ExecSync", "container", &container))?;
-            if held.status.state() != v1::ContainerState::ContainerRunning {
-                return Err(Error::of("ExecSync", &tonic::Status::unknown("container is in CONTAINER_EXITED state")));
-            }
-            let script = self.exec.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            script(name.as_deref().unwrap_or_default(), &command)
-        })
+        self.answer(
+            "ExecSync",
+            |_| None,
+            move |state, _| {
+                let held = state.containers.get(&container).ok_or_else(|| not_found("ExecSync", "container", &container))?;
+                if held.status.state() != v1::ContainerState::ContainerRunning {
+                    return Err(Error::of("ExecSync", &tonic::Status::unknown("container is in CONTAINER_EXITED state")));
+                }
+                let script = self.exec.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                script(name.as_deref().unwrap_or_default(), &command)
+            },
+        )
     }
 
     fn exec(&self, request: v1::ExecRequest) -> Call<'_, String> {
@@ -464,9 +519,11 @@ impl Runtime for Fake {
     }
 
     fn events(&self) -> Call<'_, EventStream> {
-        self.answer("GetContainerEvents", |_| None, |_, _| {
-            Err(Error::of("GetContainerEvents", &tonic::Status::unimplemented("unknown method GetContainerEvents")))
-        })
+        self.answer(
+            "GetContainerEvents",
+            |_| None,
+            |_, _| Err(Error::of("GetContainerEvents", &tonic::Status::unimplemented("unknown method GetContainerEvents"))),
+        )
     }
 
     fn list_images(&self) -> Call<'_, Vec<v1::Image>> {
@@ -474,29 +531,39 @@ impl Runtime for Fake {
     }
 
     fn image_status(&self, image: v1::ImageSpec) -> Call<'_, Option<v1::Image>> {
-        self.answer("ImageStatus", |_| None, |state, _| {
-            Ok(state.images.values().find(|held| held.id == image.image || held.repo_tags.contains(&image.image)).cloned())
-        })
+        self.answer(
+            "ImageStatus",
+            |_| None,
+            |state, _| Ok(state.images.values().find(|held| held.id == image.image || held.repo_tags.contains(&image.image)).cloned()),
+        )
     }
 
     fn pull_image(&self, image: v1::ImageSpec, _: Option<v1::AuthConfig>, _: v1::PodSandboxConfig) -> Call<'_, String> {
-        self.answer("PullImage", |_| Some(image.image.clone()), |state, _| {
-            if !state.registry.contains(&image.image) {
-                let message = format!("failed to pull and unpack image {:?}: not found", image.image);
-                return Err(Error::of("PullImage", &tonic::Status::not_found(message)));
-            }
-            let made = make_image(&image.image);
-            let id = made.id.clone();
-            state.images.insert(image.image.clone(), made);
-            Ok(id)
-        })
+        self.answer(
+            "PullImage",
+            |_| Some(image.image.clone()),
+            |state, _| {
+                if !state.registry.contains(&image.image) {
+                    let message = format!("failed to pull and unpack image {:?}: not found", image.image);
+                    return Err(Error::of("PullImage", &tonic::Status::not_found(message)));
+                }
+                let made = make_image(&image.image);
+                let id = made.id.clone();
+                state.images.insert(image.image.clone(), made);
+                Ok(id)
+            },
+        )
     }
 
     fn remove_image(&self, image: v1::ImageSpec) -> Call<'_, ()> {
-        self.answer("RemoveImage", |_| Some(image.image.clone()), |state, _| {
-            state.images.retain(|_, held| held.id != image.image && !held.repo_tags.contains(&image.image));
-            Ok(())
-        })
+        self.answer(
+            "RemoveImage",
+            |_| Some(image.image.clone()),
+            |state, _| {
+                state.images.retain(|_, held| held.id != image.image && !held.repo_tags.contains(&image.image));
+                Ok(())
+            },
+        )
     }
 
     fn image_fs_info(&self) -> Call<'_, v1::ImageFsInfoResponse> {

@@ -28,7 +28,8 @@ pub async fn run(shared: &Shared, pod: &Pod, container: &Container, id: &str, ha
         return run_command(shared, pod, container, id, command).await;
     }
     if let Some(get) = &handler.http_get {
-        let failed = |source| Error::Http { path: get.path.clone().unwrap_or_default(), container: container.name.clone(), pod: pod::describe(pod), source };
+        let failed =
+            |source| Error::Http { path: get.path.clone().unwrap_or_default(), container: container.name.clone(), pod: pod::describe(pod), source };
         let ip = pod_ip(shared, pod).await;
         let target = Target::of(get, container, &ip, "lifecycle").map_err(failed)?;
         let answer = http_get::get(&target, HTTP_TIMEOUT).await.map_err(failed)?;

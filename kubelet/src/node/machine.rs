@@ -101,7 +101,13 @@ fn huge_pages() -> BTreeMap<String, Amount> {
             let name = entry.file_name().into_string().ok()?;
             let kib: i64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
             let count: i64 = std::fs::read_to_string(entry.path().join("nr_hugepages")).ok()?.trim().parse().ok()?;
-            let size = if kib % (1 << 20) == 0 { format!("{}Gi", kib >> 20) } else if kib % 1024 == 0 { format!("{}Mi", kib >> 10) } else { format!("{kib}Ki") };
+            let size = if kib % (1 << 20) == 0 {
+                format!("{}Gi", kib >> 20)
+            } else if kib % 1024 == 0 {
+                format!("{}Mi", kib >> 10)
+            } else {
+                format!("{kib}Ki")
+            };
             Some((format!("hugepages-{size}"), Amount::from_units(count.saturating_mul(kib).saturating_mul(1024))))
         })
         .collect()

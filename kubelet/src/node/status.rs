@@ -144,7 +144,8 @@ pub fn patch(old: &NodeStatus, new: &NodeStatus, due: bool) -> Option<Value> {
         let replace = std::iter::once(json!({"$patch": "replace"}));
         changes.insert("addresses".to_owned(), replace.chain(after["addresses"].as_array().into_iter().flatten().cloned()).collect());
     }
-    let essence = |condition: &NodeCondition| (condition.type_.clone(), condition.status.clone(), condition.reason.clone(), condition.message.clone());
+    let essence =
+        |condition: &NodeCondition| (condition.type_.clone(), condition.status.clone(), condition.reason.clone(), condition.message.clone());
     let known: Vec<_> = old.conditions.iter().flatten().map(essence).collect();
     let news = new.conditions.iter().flatten().any(|condition| !known.contains(&essence(condition)));
     if news || due || !changes.is_empty() {
@@ -195,8 +196,16 @@ mod tests {
 
     #[test]
     fn images_are_listed_by_size_with_their_names() {
-        let image = |id: &str, size, tags: &[&str]| v1::Image { id: id.to_owned(), size, repo_tags: tags.iter().map(|&tag| tag.to_owned()).collect(), ..Default::default() };
+        let image = |id: &str, size, tags: &[&str]| v1::Image {
+            id: id.to_owned(),
+            size,
+            repo_tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
+            ..Default::default()
+        };
         let shown = listed(vec![image("a", 1, &["small:1"]), image("b", 9, &["large:1", "large:2"]), image("c", 5, &[])]);
-        assert_eq!(shown.iter().map(|image| image.names.clone().unwrap_or_default()).collect::<Vec<_>>(), [vec!["large:1", "large:2"], vec!["small:1"]]);
+        assert_eq!(
+            shown.iter().map(|image| image.names.clone().unwrap_or_default()).collect::<Vec<_>>(),
+            [vec!["large:1", "large:2"], vec!["small:1"]]
+        );
     }
 }

@@ -131,5 +131,7 @@ enum Verdict {
     Wait,
     Start,
     /// It has done its part, so the next may start; a sidecar may need to be started again beside.
-    Ready { restart: bool },
+    Ready {
+        restart: bool,
+    },
 }

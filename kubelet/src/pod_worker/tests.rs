@@ -163,7 +163,11 @@ fn a_new_pod_is_prepared_then_gets_a_sandbox_then_its_containers() {
 
 #[test]
 fn what_is_in_flight_is_not_asked_for_again() {
-    let flying = |work: Work| move |world: &mut World| { world.busy.insert(work, Timestamp::MAX); };
+    let flying = |work: Work| {
+        move |world: &mut World| {
+            world.busy.insert(work, Timestamp::MAX);
+        }
+    };
     World::new(simple("Always"), &[]).with(flying(Work::Start("a".to_owned()))).check("Running", &[]);
     let new = World::new(simple("Always"), &[]).with(|world| world.prepared = false).with(flying(Work::Prepare));
     new.check_from(&State::Starting, "Starting", &[]);
@@ -171,10 +175,16 @@ fn what_is_in_flight_is_not_asked_for_again() {
 
 #[test]
 fn what_failed_lately_is_held_back_until_its_time() {
-    let held = World::new(simple("Always"), &[]).with(|world| { world.holds.insert(Work::Start("a".to_owned()), at(105)); });
+    let held = World::new(simple("Always"), &[]).with(|world| {
+        world.holds.insert(Work::Start("a".to_owned()), at(105));
+    });
     held.check("Running", &[]);
     assert_eq!(held.step(&State::Running).again, Some(at(105)));
-    World::new(simple("Always"), &[]).with(|world| { world.holds.insert(Work::Start("a".to_owned()), at(100)); }).check("Running", &["start a 0"]);
+    World::new(simple("Always"), &[])
+        .with(|world| {
+            world.holds.insert(Work::Start("a".to_owned()), at(100));
+        })
+        .check("Running", &["start a 0"]);
 }
 
 #[test]
@@ -197,11 +207,9 @@ fn a_crash_loop_waits_out_its_back_off() {
 
 #[test]
 fn a_container_being_started_is_not_in_a_crash_loop() {
-    let world = World::new(simple("Always"), &["a:exit1@95"])
-        .with(|world| world.backoffs.next("a", at(95), at(95)))
-        .with(|world| {
-            world.busy.insert(Work::Start("a".to_owned()), Timestamp::MAX);
-        });
+    let world = World::new(simple("Always"), &["a:exit1@95"]).with(|world| world.backoffs.next("a", at(95), at(95))).with(|world| {
+        world.busy.insert(Work::Start("a".to_owned()), Timestamp::MAX);
+    });
     let step = world.step(&State::Running);
     assert_eq!((step.effects.len(), step.crash_loops.len()), (0, 0));
 }
@@ -211,15 +219,18 @@ fn containers_start_one_at_a_time_in_order() {
     let spec = json!({"containers": [{"name": "a"}, {"name": "b"}]});
     World::new(spec.clone(), &[]).check("Running", &["start a 0"]);
     World::new(spec.clone(), &["a:run"]).check("Running", &["start b 0"]);
-    let starting = World::new(spec, &[]).with(|world| { world.busy.insert(Work::Start("a".to_owned()), Timestamp::MAX); });
+    let starting = World::new(spec, &[]).with(|world| {
+        world.busy.insert(Work::Start("a".to_owned()), Timestamp::MAX);
+    });
     starting.check("Running", &[]);
 }
 
 #[test]
 fn a_container_that_fails_its_probe_is_killed_and_then_restarted() {
     let sick = |policy: &str| {
-        World::new(simple(policy), &["a:run"])
-            .with(|world| { world.health.insert("a0".to_owned(), Health { liveness: Some(false), startup: None }); })
+        World::new(simple(policy), &["a:run"]).with(|world| {
+            world.health.insert("a0".to_owned(), Health { liveness: Some(false), startup: None });
+        })
     };
     sick("Always").check("Running", &["kill a0 by 130 Liveness"]);
     // With policy Never nothing is left to run: the Pod ends.
@@ -243,19 +254,20 @@ fn init_containers_run_in_order_before_the_others() {
     World::new(spec("Always"), &["i:exit0", "j:exit0"]).check("Running", &["start a 0"]);
     World::new(spec("Always"), &["j:exit0", "a:run"]).check("Running", &[]);
     // A new sandbox initializes anew.
-    let anew = World::new(spec("Always"), &["i:exit0", "j:exit0", "a:exit0"]).with(|world| world.runtime.sandboxes = vec![sandbox(1, true), sandbox(0, false)]);
+    let anew = World::new(spec("Always"), &["i:exit0", "j:exit0", "a:exit0"])
+        .with(|world| world.runtime.sandboxes = vec![sandbox(1, true), sandbox(0, false)]);
     anew.check("Initializing", &["start i 1"]);
 }
 
 #[test]
 fn a_sidecar_lets_the_next_start_once_it_is_started_and_is_kept_running() {
-    let spec = |probe: Value| {
-        json!({"initContainers": [{"name": "s", "restartPolicy": "Always", "startupProbe": probe}, {"name": "i"}], "containers": [{"name": "a"}]})
-    };
+    let spec = |probe: Value| json!({"initContainers": [{"name": "s", "restartPolicy": "Always", "startupProbe": probe}, {"name": "i"}], "containers": [{"name": "a"}]});
     World::new(spec(Value::Null), &[]).check("Initializing", &["start s 0"]);
     World::new(spec(Value::Null), &["s:run"]).check("Initializing", &["start i 0"]);
     World::new(spec(json!({})), &["s:run"]).check("Initializing", &[]);
-    let started = World::new(spec(json!({})), &["s:run"]).with(|world| { world.health.insert("s0".to_owned(), Health { startup: Some(true), liveness: None }); });
+    let started = World::new(spec(json!({})), &["s:run"]).with(|world| {
+        world.health.insert("s0".to_owned(), Health { startup: Some(true), liveness: None });
+    });
     started.check("Initializing", &["start i 0"]);
     World::new(spec(Value::Null), &["s:exit1", "i:exit0", "a:run"]).check("Running", &["start s 1"]);
 }
@@ -289,10 +301,11 @@ fn a_deleted_pod_ends_is_torn_down_reported_and_only_then_deleted() {
 #[test]
 fn a_shorter_grace_period_hastens_a_kill_in_flight() {
     let ending = |grace| {
-        World::new(simple("Always"), &["a:run"])
-            .deleted()
-            .with(|world| world.pod.metadata.deletion_grace_period_seconds = Some(grace))
-            .with(|world| { world.busy.insert(Work::Kill("a0".to_owned()), at(130)); })
+        World::new(simple("Always"), &["a:run"]).deleted().with(|world| world.pod.metadata.deletion_grace_period_seconds = Some(grace)).with(
+            |world| {
+                world.busy.insert(Work::Kill("a0".to_owned()), at(130));
+            },
+        )
     };
     ending(30).check_from(&deleted_from(), "Terminating", &[]);
     ending(5).check_from(&deleted_from(), "Terminating", &["kill a0 by 105 Pod"]);
@@ -302,7 +315,9 @@ fn a_shorter_grace_period_hastens_a_kill_in_flight() {
 #[test]
 fn an_ending_pod_starts_nothing_and_waits_for_what_is_in_flight() {
     World::new(simple("Always"), &["a:exit1"]).deleted().check("Terminating", &["stop s0"]);
-    let starting = World::new(simple("Always"), &[]).deleted().with(|world| { world.busy.insert(Work::Start("a".to_owned()), Timestamp::MAX); });
+    let starting = World::new(simple("Always"), &[]).deleted().with(|world| {
+        world.busy.insert(Work::Start("a".to_owned()), Timestamp::MAX);
+    });
     starting.check("Terminating", &[]);
 }
 
@@ -345,7 +360,8 @@ fn a_container_that_shows_up_after_the_end_is_ended_too() {
 #[test]
 fn the_api_remembers_restarts_that_the_runtime_lost() {
     let world = World::new(simple("Always"), &[]).with(|world| {
-        let status = json!({"containerStatuses": [{"name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 4, "containerID": "x://y"}]});
+        let status =
+            json!({"containerStatuses": [{"name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 4, "containerID": "x://y"}]});
         world.pod.status = Some(serde_json::from_value(status).expect("a status"));
     });
     world.check("Running", &["start a 5"]);

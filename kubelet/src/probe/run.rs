@@ -50,7 +50,10 @@ pub async fn run(runtime: &dyn Runtime, probe: &Probe, container: &Container, id
     if let Some(grpc) = &probe.grpc {
         return match tokio::time::timeout(timeout, grpc_probe(grpc, pod_ip)).await {
             Ok(outcome) => outcome,
-            Err(_) => Outcome::Failure(format!("timeout: failed to connect service \"{pod_ip}:{}\" within {timeout:?}: context deadline exceeded", grpc.port)),
+            Err(_) => Outcome::Failure(format!(
+                "timeout: failed to connect service \"{pod_ip}:{}\" within {timeout:?}: context deadline exceeded",
+                grpc.port
+            )),
         };
     }
     Outcome::Error("missing probe handler".to_owned())
@@ -202,7 +205,9 @@ mod tests {
         let config = v1::ContainerConfig { image: Some(v1::ImageSpec { image: "i".to_owned(), ..Default::default() }), ..Default::default() };
         let id = runtime.create_container(sandbox, config, v1::PodSandboxConfig::default()).await.expect("a container");
         runtime.start_container(id.clone()).await.expect("started");
-        runtime.on_exec(|_, command| Ok(v1::ExecSyncResponse { exit_code: i32::from(command == ["sick"]), stdout: b"why".to_vec(), ..Default::default() }));
+        runtime.on_exec(|_, command| {
+            Ok(v1::ExecSyncResponse { exit_code: i32::from(command == ["sick"]), stdout: b"why".to_vec(), ..Default::default() })
+        });
         let ask = |word: &str| probe(json!({"exec": {"command": [word]}}));
         assert_eq!(run(&runtime, &ask("well"), &Container::default(), &id, "").await, Outcome::Success);
         assert_eq!(run(&runtime, &ask("sick"), &Container::default(), &id, "").await, Outcome::Failure("why".to_owned()));

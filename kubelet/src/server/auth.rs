@@ -216,7 +216,10 @@ mod tests {
 
     #[test]
     fn methods_are_verbs() {
-        assert_eq!([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE].map(|method| verb(&method)), ["get", "get", "create", "update", "delete"]);
+        assert_eq!(
+            [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE].map(|method| verb(&method)),
+            ["get", "get", "create", "update", "delete"]
+        );
     }
 
     #[tokio::test]

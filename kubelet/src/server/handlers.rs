@@ -108,7 +108,8 @@ async fn running(context: &Context, pod: &Pod, container: &str) -> Result<String
 // Logs
 
 fn log_options(query: &[(String, String)], now: Timestamp) -> Result<(Options, bool), String> {
-    let number = |name: &str| first(query, name).map(|value| value.parse::<u64>().map_err(|_| format!("invalid value for {name}: {value:?}"))).transpose();
+    let number =
+        |name: &str| first(query, name).map(|value| value.parse::<u64>().map_err(|_| format!("invalid value for {name}: {value:?}"))).transpose();
     let since = match (number("sinceSeconds")?, first(query, "sinceTime")) {
         (Some(seconds), _) => {
             let ago = jiff::SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));

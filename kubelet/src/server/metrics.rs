@@ -75,7 +75,16 @@ fn resource_text(usage: &[Usage]) -> String {
         lines.into_iter().for_each(|line| text.push_str(&line));
     };
     let container = |name: &str, value: &dyn Fn(&Usage) -> f64| {
-        let line = |one: &Usage| format!("{name}{{container={:?},namespace={:?},pod={:?}}} {} {}\n", one.container, one.namespace, one.pod, value(one), one.at_ns / 1_000_000);
+        let line = |one: &Usage| {
+            format!(
+                "{name}{{container={:?},namespace={:?},pod={:?}}} {} {}\n",
+                one.container,
+                one.namespace,
+                one.pod,
+                value(one),
+                one.at_ns / 1_000_000
+            )
+        };
         usage.iter().map(line).collect::<Vec<_>>()
     };
     #[expect(clippy::cast_precision_loss, reason = "a metric is a float")]
@@ -87,7 +96,9 @@ fn resource_text(usage: &[Usage]) -> String {
             let sum = sums.entry((&one.namespace, &one.pod)).or_default();
             *sum = (sum.0 + value(one), sum.1.max(one.at_ns));
         }
-        sums.into_iter().map(|((namespace, pod), (sum, at))| format!("{name}{{namespace={namespace:?},pod={pod:?}}} {sum} {}\n", at / 1_000_000)).collect::<Vec<_>>()
+        sums.into_iter()
+            .map(|((namespace, pod), (sum, at))| format!("{name}{{namespace={namespace:?},pod={pod:?}}} {sum} {}\n", at / 1_000_000))
+            .collect::<Vec<_>>()
     };
     let name = "container_cpu_usage_seconds_total";
     family(name, "counter", "Cumulative cpu time consumed by the container in core-seconds", container(name, &cpu));

@@ -46,7 +46,13 @@ pub struct Wants {
 impl Wants {
     /// The channels in the order in which they are opened, with the names that the runtime knows them by.
     fn channels(self) -> Vec<(u8, &'static str)> {
-        let all = [(true, ERROR, "error"), (self.stdin, STDIN, "stdin"), (self.stdout, STDOUT, "stdout"), (self.stderr && !self.tty, STDERR, "stderr"), (self.tty, RESIZE, "resize")];
+        let all = [
+            (true, ERROR, "error"),
+            (self.stdin, STDIN, "stdin"),
+            (self.stdout, STDOUT, "stdout"),
+            (self.stderr && !self.tty, STDERR, "stderr"),
+            (self.tty, RESIZE, "resize"),
+        ];
         all.into_iter().filter(|(wanted, ..)| *wanted).map(|(_, channel, name)| (channel, name)).collect()
     }
 }
@@ -207,7 +213,8 @@ where
     let to_runtime = Mutex::new(to_runtime);
     let (mut to_client, mut from_client) = socket.split();
     let outward = async {
-        let mut open: Vec<u8> = streams.pairs.iter().map(|(channel, _)| *channel).filter(|channel| matches!(*channel, STDOUT | STDERR | ERROR)).collect();
+        let mut open: Vec<u8> =
+            streams.pairs.iter().map(|(channel, _)| *channel).filter(|channel| matches!(*channel, STDOUT | STDERR | ERROR)).collect();
         let mut told = false;
         while !open.is_empty() {
             let next = spdy::read(&mut from_runtime);

@@ -104,10 +104,8 @@ pub async fn dial_spdy(url: &str, protocols: &[String]) -> Result<Upgraded, Erro
     let port = uri.port_u16().ok_or_else(bad)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let connecting = TcpStream::connect((host.trim_matches(['[', ']']), port));
-    let mut stream = tokio::time::timeout(DIAL_TIMEOUT, connecting)
-        .await
-        .map_err(|_| Error::Dial(io::ErrorKind::TimedOut.into()))?
-        .map_err(Error::Dial)?;
+    let mut stream =
+        tokio::time::timeout(DIAL_TIMEOUT, connecting).await.map_err(|_| Error::Dial(io::ErrorKind::TimedOut.into()))?.map_err(Error::Dial)?;
     let _ = stream.set_nodelay(true);
     let mut head = format!("POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: {SPDY}\r\nContent-Length: 0\r\n");
     for protocol in protocols {
@@ -163,9 +161,23 @@ mod tests {
 
     #[test]
     fn wishes_are_told_apart() {
-        let web = [("connection", "keep-alive, Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13"), ("sec-websocket-key", "k"), ("sec-websocket-protocol", "v5.channel.k8s.io, v4.channel.k8s.io")];
-        assert_eq!(wish(&web), Wish::WebSocket { key: "k".to_owned(), protocols: vec!["v5.channel.k8s.io".to_owned(), "v4.channel.k8s.io".to_owned()] });
-        let spdy = [("connection", "Upgrade"), ("upgrade", "SPDY/3.1"), ("x-stream-protocol-version", "v4.channel.k8s.io"), ("x-stream-protocol-version", "channel.k8s.io")];
+        let web = [
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "k"),
+            ("sec-websocket-protocol", "v5.channel.k8s.io, v4.channel.k8s.io"),
+        ];
+        assert_eq!(
+            wish(&web),
+            Wish::WebSocket { key: "k".to_owned(), protocols: vec!["v5.channel.k8s.io".to_owned(), "v4.channel.k8s.io".to_owned()] }
+        );
+        let spdy = [
+            ("connection", "Upgrade"),
+            ("upgrade", "SPDY/3.1"),
+            ("x-stream-protocol-version", "v4.channel.k8s.io"),
+            ("x-stream-protocol-version", "channel.k8s.io"),
+        ];
         assert_eq!(wish(&spdy), Wish::Spdy { protocols: vec!["v4.channel.k8s.io".to_owned(), "channel.k8s.io".to_owned()] });
         assert_eq!(wish(&web[1..]), Wish::None);
         assert_eq!(wish(&[]), Wish::None);
@@ -173,7 +185,8 @@ mod tests {
 
     #[test]
     fn an_answers_head_is_parsed() {
-        let (status, headers) = parse_head(b"HTTP/1.1 101 Switching Protocols\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n").expect("a head");
+        let (status, headers) =
+            parse_head(b"HTTP/1.1 101 Switching Protocols\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n").expect("a head");
         assert_eq!((status, headers.get(&STREAM_PROTOCOL).map(HeaderValue::as_bytes)), (101, Some(&b"v4.channel.k8s.io"[..])));
         assert!(parse_head(b"garbage").is_none());
     }

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn the_clients_first_known_protocol_is_taken() {
-        let choose = |names: &[&str]| choose(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).map(|(name, dialect)| (name, dialect.version));
+        let choose =
+            |names: &[&str]| choose(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).map(|(name, dialect)| (name, dialect.version));
         assert_eq!(choose(&["v9.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"]), Some((Some("v4.channel.k8s.io".to_owned()), 4)));
         assert_eq!(choose(&[]), Some((None, 1)));
         assert_eq!(choose(&["v9.channel.k8s.io"]), None);

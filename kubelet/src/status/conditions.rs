@@ -100,8 +100,7 @@ fn complaint(unknown: &[&str], lacking: &[&str], word: &str) -> String {
 }
 
 fn containers_ready(inputs: &Inputs<'_>, status: &PodStatus) -> Verdict {
-    let list: Vec<ContainerStatus> =
-        [statuses(&status.init_container_statuses), statuses(&status.container_statuses)].concat();
+    let list: Vec<ContainerStatus> = [statuses(&status.init_container_statuses), statuses(&status.container_statuses)].concat();
     let sidecars = pod::init_containers(inputs.pod).iter().filter(|container| pod::is_sidecar(container));
     let (unknown, unready) = lacking(sidecars.chain(pod::containers(inputs.pod)), &list, |_, status| status.ready);
     match status.phase.as_deref() {

@@ -77,9 +77,7 @@ fn said(text: &str) -> Option<String> {
 
 fn state(runtime_name: &str, seen: &Seen) -> ContainerState {
     match seen.phase {
-        Phase::Running => {
-            ContainerState { running: Some(ContainerStateRunning { started_at: time(seen.started) }), ..Default::default() }
-        }
+        Phase::Running => ContainerState { running: Some(ContainerStateRunning { started_at: time(seen.started) }), ..Default::default() },
         Phase::Exited => ContainerState {
             terminated: Some(ContainerStateTerminated {
                 exit_code: seen.exit_code,
@@ -93,15 +91,12 @@ fn state(runtime_name: &str, seen: &Seen) -> ContainerState {
             }),
             ..Default::default()
         },
-        Phase::Created | Phase::Unknown => {
-            ContainerState { waiting: Some(ContainerStateWaiting::default()), ..Default::default() }
-        }
+        Phase::Created | Phase::Unknown => ContainerState { waiting: Some(ContainerStateWaiting::default()), ..Default::default() },
     }
 }
 
 fn terminated(reason: &str, message: &str, exit_code: i32) -> ContainerState {
-    let ended =
-        ContainerStateTerminated { reason: Some(reason.to_owned()), message: Some(message.to_owned()), exit_code, ..Default::default() };
+    let ended = ContainerStateTerminated { reason: Some(reason.to_owned()), message: Some(message.to_owned()), exit_code, ..Default::default() };
     ContainerState { terminated: Some(ended), ..Default::default() }
 }
 
@@ -237,7 +232,8 @@ pub(super) fn set_fitness(inputs: &Inputs<'_>, status: &mut PodStatus) {
         let (started, ready) = fitness(status);
         status.started = Some(started);
         let sidecar = pod::init_containers(inputs.pod).iter().any(|container| container.name == status.name && pod::is_sidecar(container));
-        let ended_well = status.state.as_ref().and_then(|state| state.terminated.as_ref()).is_some_and(|ended| ended.exit_code == SUCCEEDED_EXIT_CODE);
+        let ended_well =
+            status.state.as_ref().and_then(|state| state.terminated.as_ref()).is_some_and(|ended| ended.exit_code == SUCCEEDED_EXIT_CODE);
         status.ready = if sidecar { ready } else { ended_well };
     }
 }
@@ -273,9 +269,10 @@ fn was_initialized(pod: &Pod, status: &PodStatus) -> bool {
         if pod::is_sidecar(container) {
             return status.started.unwrap_or_default() && status.state.as_ref().is_some_and(|state| state.running.is_some());
         }
-        [&status.state, &status.last_state].into_iter().flatten().any(|state| {
-            state.terminated.as_ref().is_some_and(|ended| ended.exit_code == SUCCEEDED_EXIT_CODE)
-        })
+        [&status.state, &status.last_state]
+            .into_iter()
+            .flatten()
+            .any(|state| state.terminated.as_ref().is_some_and(|ended| ended.exit_code == SUCCEEDED_EXIT_CODE))
     });
     has_moved || last_done
 }

@@ -24,7 +24,14 @@ fn container(name: &str, phase: Phase, code: i32) -> Container {
         started: NOW * 1_000_000_000,
         finished: if ended { (NOW + 1) * 1_000_000_000 } else { 0 },
         exit_code: code,
-        reason: if !ended { "" } else if code == 0 { "Completed" } else { "Error" }.to_owned(),
+        reason: if !ended {
+            ""
+        } else if code == 0 {
+            "Completed"
+        } else {
+            "Error"
+        }
+        .to_owned(),
         image: "busybox:1".to_owned(),
         image_ref: "sha256:1".to_owned(),
         ..Default::default()

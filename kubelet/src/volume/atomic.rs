@@ -169,11 +169,13 @@ mod tests {
     #[test]
     fn files_appear_change_and_vanish_together() {
         let folder = tempfile::tempdir().expect("a folder");
-        for step in [files(&[("a", "1"), ("d/b", "2"), ("d/c", "3")]), files(&[("a", "4"), ("d/c", "3")]), files(&[("d", "now a file")]), files(&[])] {
+        for step in [files(&[("a", "1"), ("d/b", "2"), ("d/c", "3")]), files(&[("a", "4"), ("d/c", "3")]), files(&[("d", "now a file")]), files(&[])]
+        {
             assert!(write(folder.path(), &step).expect("written"));
             assert_eq!(seen(folder.path()), text(&step));
             assert!(!write(folder.path(), &step).expect("nothing to do"));
-            let generations = std::fs::read_dir(folder.path()).expect("read").flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("..2"));
+            let generations =
+                std::fs::read_dir(folder.path()).expect("read").flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("..2"));
             assert_eq!(generations.count(), 1);
         }
     }

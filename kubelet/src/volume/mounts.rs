@@ -25,7 +25,8 @@ fn mount_point(line: &[u8]) -> Option<PathBuf> {
     let mut path = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {
-        let escaped = (first == b'\\').then(|| tail.get(..3)).flatten().and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        let escaped =
+            (first == b'\\').then(|| tail.get(..3)).flatten().and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
         match escaped {
             Some(byte) => {
                 path.push(byte);
@@ -50,7 +51,8 @@ pub fn tmpfs(path: &Path, bytes: Option<i64>) -> Result<(), Error> {
 }
 
 pub fn bind(source: &Path, target: &Path) -> Result<(), Error> {
-    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>).map_err(|error| Error::file("mounting", target)(error.into()))
+    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .map_err(|error| Error::file("mounting", target)(error.into()))
 }
 
 /// Takes a mount away, from sight at once if it is still in use.
@@ -59,7 +61,9 @@ pub fn unmount(path: &Path) -> Result<(), Error> {
     match umount2(path, MntFlags::UMOUNT_NOFOLLOW) {
         Ok(()) => Ok(()),
         Err(error) if gone(error) => Ok(()),
-        Err(nix::Error::EBUSY) => umount2(path, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH).map_err(|error| Error::file("unmounting", path)(error.into())),
+        Err(nix::Error::EBUSY) => {
+            umount2(path, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH).map_err(|error| Error::file("unmounting", path)(error.into()))
+        }
         Err(error) => Err(Error::file("unmounting", path)(io::Error::from(error))),
     }
 }

@@ -152,14 +152,7 @@ fn choose<'a>(
     Ok(())
 }
 
-fn config_map(
-    files: &mut Files,
-    name: &str,
-    items: Option<&[KeyToPath]>,
-    optional: Option<bool>,
-    mode: i32,
-    sources: &Sources,
-) -> Result<(), Error> {
+fn config_map(files: &mut Files, name: &str, items: Option<&[KeyToPath]>, optional: Option<bool>, mode: i32, sources: &Sources) -> Result<(), Error> {
     let optional = optional.unwrap_or_default();
     let Some(object) = sources.config_maps.get(name) else {
         return if optional { Ok(()) } else { Err(Error::NoConfigMap(name.to_owned())) };
@@ -169,14 +162,7 @@ fn config_map(
     choose(files, items, mode, optional, text.chain(binary), Error::NoConfigKey)
 }
 
-fn secret(
-    files: &mut Files,
-    name: &str,
-    items: Option<&[KeyToPath]>,
-    optional: Option<bool>,
-    mode: i32,
-    sources: &Sources,
-) -> Result<(), Error> {
+fn secret(files: &mut Files, name: &str, items: Option<&[KeyToPath]>, optional: Option<bool>, mode: i32, sources: &Sources) -> Result<(), Error> {
     let optional = optional.unwrap_or_default();
     let Some(object) = sources.secrets.get(name) else {
         return if optional { Ok(()) } else { Err(Error::NoSecret(name.to_owned())) };
@@ -233,8 +219,10 @@ mod tests {
     #[test]
     fn objects_become_files_by_key_or_by_item() {
         check(json!({"configMap": {"name": "m"}}), Ok(&[("a", 0o644, "1"), ("b", 0o644, "2"), ("c", 0o644, "\0\u{1}")]));
-        check(json!({"configMap": {"name": "m", "defaultMode": 0o600, "items": [{"key": "a", "path": "d/x"}, {"key": "b", "path": "y", "mode": 0o755}]}}),
-            Ok(&[("d/x", 0o600, "1"), ("y", 0o755, "2")]));
+        check(
+            json!({"configMap": {"name": "m", "defaultMode": 0o600, "items": [{"key": "a", "path": "d/x"}, {"key": "b", "path": "y", "mode": 0o755}]}}),
+            Ok(&[("d/x", 0o600, "1"), ("y", 0o755, "2")]),
+        );
         check(json!({"secret": {"secretName": "s"}}), Ok(&[("s", 0o644, "hush")]));
         check(json!({"downwardAPI": {"items": [{"path": "l", "fieldRef": {"fieldPath": "metadata.labels"}}]}}), Ok(&[("l", 0o644, "x=\"y\"")]));
     }

@@ -136,7 +136,9 @@ impl Api {
         for (field, value) in patch["status"].as_object().into_iter().flatten() {
             match field.as_str() {
                 "conditions" => merge_conditions(&mut pod["status"]["conditions"], value),
-                "podIPs" | "hostIPs" => pod["status"][field] = value.as_array().into_iter().flatten().filter(|item| item.get("$patch").is_none()).cloned().collect(),
+                "podIPs" | "hostIPs" => {
+                    pod["status"][field] = value.as_array().into_iter().flatten().filter(|item| item.get("$patch").is_none()).cloned().collect()
+                }
                 _ if value.is_null() => drop(pod["status"].as_object_mut().map(|status| status.remove(field))),
                 _ => pod["status"][field] = value.clone(),
             }
@@ -172,5 +174,8 @@ fn json_answer(status: StatusCode, body: &Value) -> Answer {
 }
 
 fn not_found() -> Answer {
-    json_answer(StatusCode::NOT_FOUND, &json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "not found"}))
+    json_answer(
+        StatusCode::NOT_FOUND,
+        &json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "not found"}),
+    )
 }

@@ -29,8 +29,10 @@ impl Score for ImageLocality {
 
     fn pre_score<'p>(&self, pod: &'p PodInfo, snapshot: &'p Snapshot) -> Result<Option<Known<'p>>, ScoreError> {
         let Some(spec) = &pod.pod.spec else { return Ok(None) };
-        let containers = spec.init_containers.iter().flatten().chain(&spec.containers).map(|container| container.image.as_deref().unwrap_or_default());
-        let volumes = spec.volumes.iter().flatten().filter_map(|volume| volume.image.as_ref()).map(|image| image.reference.as_deref().unwrap_or_default());
+        let containers =
+            spec.init_containers.iter().flatten().chain(&spec.containers).map(|container| container.image.as_deref().unwrap_or_default());
+        let volumes =
+            spec.volumes.iter().flatten().filter_map(|volume| volume.image.as_ref()).map(|image| image.reference.as_deref().unwrap_or_default());
         let nodes = snapshot.order().len();
         let (mut images, mut wanted) = (Vec::new(), 0);
         for name in containers.chain(volumes) {
@@ -63,7 +65,13 @@ mod tests {
 
     #[test]
     fn names_get_their_tag() {
-        for (name, expect) in [("a", "a:latest"), ("a:1", "a:1"), ("host:5000/a", "host:5000/a:latest"), ("host:5000/a:1", "host:5000/a:1"), ("a@sha256:0", "a@sha256:0")] {
+        for (name, expect) in [
+            ("a", "a:latest"),
+            ("a:1", "a:1"),
+            ("host:5000/a", "host:5000/a:latest"),
+            ("host:5000/a:1", "host:5000/a:1"),
+            ("a@sha256:0", "a@sha256:0"),
+        ] {
             assert_eq!(normalized(name), expect);
         }
     }

@@ -94,7 +94,12 @@ mod tests {
             PreFilter::All(state) => (state, snapshot.order().to_vec()),
             PreFilter::Only(state, nodes) => (state, nodes),
         };
-        let fits: Vec<_> = nodes.into_iter().map(|index| snapshot.node(index)).filter(|node| NodeAffinity.filter(&state, node).is_ok()).map(|node| &*node.name).collect();
+        let fits: Vec<_> = nodes
+            .into_iter()
+            .map(|index| snapshot.node(index))
+            .filter(|node| NodeAffinity.filter(&state, node).is_ok())
+            .map(|node| &*node.name)
+            .collect();
         assert_eq!(fits.join(" "), expect, "{spec}");
     }
 
@@ -112,7 +117,8 @@ mod tests {
     #[test]
     fn preferred_affinity_scores() {
         let snapshot = snapshot(&[zone("n1", "a"), zone("n2", "b"), zone("n3", "c")]);
-        let prefer = |weight, zone| json!({"weight": weight, "preference": {"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}});
+        let prefer =
+            |weight, zone| json!({"weight": weight, "preference": {"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}});
         let pod = info(json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [prefer(1, "a"), prefer(4, "b")]}}}));
         let state = NodeAffinity.pre_score(&pod, &snapshot).unwrap().unwrap();
         let mut scores: Vec<_> = snapshot.order().iter().map(|index| NodeAffinity.score(&state, snapshot.node(*index))).collect();

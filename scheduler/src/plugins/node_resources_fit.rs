@@ -102,12 +102,15 @@ impl EnqueueExtensions for NodeResourcesFit {
     fn is_schedulable_after(&self, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
         match event {
             ClusterEvent::AssignedPodDelete(_) => true,
-            ClusterEvent::AssignedPodUpdate { change: PodChange::ScaleDown, old, new } => pod.requests.wants_what_shrank(&Held::of(old).requests, &Held::of(new).requests),
+            ClusterEvent::AssignedPodUpdate { change: PodChange::ScaleDown, old, new } => {
+                pod.requests.wants_what_shrank(&Held::of(old).requests, &Held::of(new).requests)
+            }
             ClusterEvent::TargetPodUpdate { change: PodChange::ScaleDown, .. } => true,
             ClusterEvent::NodeAdd(node) => self.filter(&&pod.requests, &empty(node)).is_ok(),
             ClusterEvent::NodeUpdate { change: NodeChange::Allocatable, old, new } => {
                 let (old, new) = (empty(old), empty(new));
-                self.filter(&&pod.requests, &new).is_ok() && (new.allowed_pods > old.allowed_pods || pod.requests.wants_what_shrank(&new.allocatable, &old.allocatable))
+                self.filter(&&pod.requests, &new).is_ok()
+                    && (new.allowed_pods > old.allowed_pods || pod.requests.wants_what_shrank(&new.allocatable, &old.allocatable))
             }
             _ => false,
         }
@@ -130,7 +133,8 @@ mod tests {
     /// A Pod asking for `wanted` on a node of 4 cores, 8 GiB, one gpu and room for two Pods, where `used` is taken.
     #[track_caller]
     fn check(wanted: Value, used: &[Value], expect: &[&str], unresolvable: bool) {
-        let mut snapshot = snapshot(&[node("n", json!({"status": {"allocatable": {"pods": "2", "example.org/gpu": "1", "ephemeral-storage": "10"}}}))]);
+        let mut snapshot =
+            snapshot(&[node("n", json!({"status": {"allocatable": {"pods": "2", "example.org/gpu": "1", "ephemeral-storage": "10"}}}))]);
         for (number, used) in used.iter().enumerate() {
             snapshot.set_pod(&pod(&format!("u{number}"), json!({"nodeName": "n", "containers": [{"name": "c", "resources": {"requests": used}}]})));
         }
@@ -182,11 +186,14 @@ mod tests {
         let size = |cpu: &str, pods: &str| node("n", json!({"status": {"allocatable": {"cpu": cpu, "pods": pods}}}));
         assert!(worth(ClusterEvent::NodeAdd(&size("3", "1"))));
         assert!(!worth(ClusterEvent::NodeAdd(&size("2", "1"))));
-        for (old, new, expect) in [(("3", "1"), ("4", "1"), true), (("4", "1"), ("4", "2"), true), (("4", "1"), ("3", "1"), false), (("1", "1"), ("2", "1"), false)] {
+        for (old, new, expect) in
+            [(("3", "1"), ("4", "1"), true), (("4", "1"), ("4", "2"), true), (("4", "1"), ("3", "1"), false), (("1", "1"), ("2", "1"), false)]
+        {
             let (old, new) = (size(old.0, old.1), size(new.0, new.1));
             assert_eq!(worth(ClusterEvent::NodeUpdate { change: NodeChange::Allocatable, old: &old, new: &new }), expect, "{new:?}");
         }
-        let other = |cpu: &str| pod("o", json!({"nodeName": "n", "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": cpu}}}]}));
+        let other =
+            |cpu: &str| pod("o", json!({"nodeName": "n", "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": cpu}}}]}));
         assert!(worth(ClusterEvent::AssignedPodDelete(&other("1"))));
         assert!(worth(ClusterEvent::AssignedPodUpdate { change: PodChange::ScaleDown, old: &other("2"), new: &other("1") }));
         assert!(!worth(ClusterEvent::AssignedPodUpdate { change: PodChange::ScaleDown, old: &other("1"), new: &other("1") }));

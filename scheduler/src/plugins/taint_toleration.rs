@@ -65,7 +65,8 @@ impl Score for TaintToleration {
 
     /// How many taints with effect PreferNoSchedule are not tolerated.
     fn score(&self, state: &Tolerations<'_>, node: &NodeInfo) -> i64 {
-        let tolerated = |taint: &Taint| state.tolerations.iter().filter(|toleration| effect_covers(toleration)).any(|toleration| tolerates(toleration, taint));
+        let tolerated =
+            |taint: &Taint| state.tolerations.iter().filter(|toleration| effect_covers(toleration)).any(|toleration| tolerates(toleration, taint));
         state.of(node.taints, |set| i64::try_from(set.discouraging.iter().filter(|taint| !tolerated(taint)).count()).unwrap_or(i64::MAX))
     }
 
@@ -123,7 +124,11 @@ mod tests {
         check(json!([{"key": "k", "value": "v", "effect": "NoSchedule"}]), json!([]), false);
         check(json!([{"key": "k", "value": "v", "effect": "NoExecute"}]), json!([{"key": "k", "value": "v"}]), true);
         check(json!([{"key": "k", "value": "v", "effect": "NoSchedule"}]), json!([{"key": "k", "operator": "Exists"}]), true);
-        check(json!([{"key": "k", "effect": "NoSchedule"}, {"key": "j", "effect": "NoSchedule"}]), json!([{"key": "k", "operator": "Exists"}]), false);
+        check(
+            json!([{"key": "k", "effect": "NoSchedule"}, {"key": "j", "effect": "NoSchedule"}]),
+            json!([{"key": "k", "operator": "Exists"}]),
+            false,
+        );
         check(json!([{"key": "k", "effect": "PreferNoSchedule"}]), json!([]), true);
     }
 

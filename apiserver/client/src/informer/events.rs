@@ -12,7 +12,10 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone)]
 pub enum Event<K> {
     Added(Arc<K>),
-    Updated { old: Arc<K>, new: Arc<K> },
+    Updated {
+        old: Arc<K>,
+        new: Arc<K>,
+    },
     Deleted(Arc<K>),
     /// What was there at the start has been delivered. Comes once.
     Synced,
@@ -80,10 +83,16 @@ pub(super) enum Change {
     /// Added and deleted before anyone looked. Its place in the order is kept for what comes next.
     Nothing,
     Added(Object),
-    Updated { old: Object, new: Object },
+    Updated {
+        old: Object,
+        new: Object,
+    },
     Deleted(Object),
     /// Deleted, then added anew under the same name.
-    Replaced { old: Object, new: Object },
+    Replaced {
+        old: Object,
+        new: Object,
+    },
 }
 
 pub(super) enum Popped {

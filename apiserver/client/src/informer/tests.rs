@@ -82,7 +82,10 @@ fn event(kind: &str, object: Value) -> Value {
 
 fn bookmark(revision: u64, end: bool) -> Value {
     let annotations = if end { json!({"k8s.io/initial-events-end": "true"}) } else { json!({}) };
-    event("BOOKMARK", json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"resourceVersion": revision.to_string(), "annotations": annotations}}))
+    event(
+        "BOOKMARK",
+        json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"resourceVersion": revision.to_string(), "annotations": annotations}}),
+    )
 }
 
 fn status(code: u16, message: &str) -> Value {
@@ -137,7 +140,10 @@ async fn a_server_without_streaming_lists_is_paged_and_watched() {
     let (_open, answer) = watch();
     let server = Server::new([
         Answer::Json(422, status(422, "sendInitialEvents is forbidden")),
-        Answer::Json(200, json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "9", "continue": "t/1"}, "items": [object("x", 3, "1")]})),
+        Answer::Json(
+            200,
+            json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "9", "continue": "t/1"}, "items": [object("x", 3, "1")]}),
+        ),
         Answer::Json(200, json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "9"}, "items": [object("y", 4, "1")]})),
         answer,
     ]);

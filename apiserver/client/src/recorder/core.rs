@@ -94,7 +94,11 @@ impl Correlator {
             None => Write::Create(create),
             Some(before) => {
                 let patch = json!({"count": state.count, "lastTimestamp": time::rfc3339(event.at), "message": message});
-                Write::Patch { name: before.name, patch, create: v1::Event { metadata: meta(&event, event_name(&event.regarding, event.at)), ..create } }
+                Write::Patch {
+                    name: before.name,
+                    patch,
+                    create: v1::Event { metadata: meta(&event, event_name(&event.regarding, event.at)), ..create },
+                }
             }
         })
     }
@@ -132,9 +136,8 @@ impl Correlator {
 
     fn allowed(&mut self, object: Object, now: Instant) -> bool {
         let bucket = self.spam.get(&object);
-        let tokens = bucket.map_or(BURST, |bucket| {
-            (bucket.tokens + now.saturating_duration_since(bucket.at).as_secs_f64() * REFILL_PER_SECOND).min(BURST)
-        });
+        let tokens =
+            bucket.map_or(BURST, |bucket| (bucket.tokens + now.saturating_duration_since(bucket.at).as_secs_f64() * REFILL_PER_SECOND).min(BURST));
         let allowed = tokens >= 1.0;
         self.spam.put(object, Bucket { tokens: if allowed { tokens - 1.0 } else { tokens }, at: now });
         allowed

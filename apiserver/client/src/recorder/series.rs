@@ -53,7 +53,9 @@ impl Correlator {
     }
 
     pub fn observe(&mut self, event: Emitted) -> Option<Write<events_v1::Event>> {
-        let identity = |object: &ObjectReference| [object.kind.clone(), object.namespace.clone(), object.uid.clone().or(object.name.clone())].map(Option::unwrap_or_default);
+        let identity = |object: &ObjectReference| {
+            [object.kind.clone(), object.namespace.clone(), object.uid.clone().or(object.name.clone())].map(Option::unwrap_or_default)
+        };
         let key = Key {
             kind: event.kind,
             reason: event.reason.clone(),
@@ -128,7 +130,15 @@ mod tests {
 
     fn emitted(reason: &str, minute: i64) -> Emitted {
         let regarding = ObjectReference { kind: Some("Pod".into()), name: Some("p".into()), namespace: Some("a".into()), ..Default::default() };
-        Emitted { regarding, related: None, kind: EventType::Warning, reason: reason.into(), action: "Scheduling".into(), message: "m".into(), at: at(minute) }
+        Emitted {
+            regarding,
+            related: None,
+            kind: EventType::Warning,
+            reason: reason.into(),
+            action: "Scheduling".into(),
+            message: "m".into(),
+            at: at(minute),
+        }
     }
 
     #[test]

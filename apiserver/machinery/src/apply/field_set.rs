@@ -194,9 +194,7 @@ pub(super) fn without(types: Types<'_>, value: &Value, remove: &Set, ty: Typed<'
             }
             if kept.is_empty() { Value::Null } else { Value::List(kept) }
         }
-        (Atom::Struct(declared), Value::Map(map)) => {
-            entries_without(types, map, remove, |name| types.field(declared, name).map(|(ty, _)| ty))
-        }
+        (Atom::Struct(declared), Value::Map(map)) => entries_without(types, map, remove, |name| types.field(declared, name).map(|(ty, _)| ty)),
         (Atom::Map(ty), Value::Map(map)) => entries_without(types, map, remove, |_| Some(ty)),
         (Atom::Leaf, Value::List(_) | Value::Map(_)) => Value::Null,
         (Atom::Leaf, value) => value.clone(),

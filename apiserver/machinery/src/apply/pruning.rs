@@ -98,10 +98,14 @@ impl Merger<'_> {
         let request = self.request;
         let live = self.live_value()?;
         let mut managers = self.reconciled(&live, managers)?;
-        let merged = merge(live.types(), &live.value, self.patch, Typed::of(&live.kind())).map_err(|error| format!("failed to merge config: {error}"))?;
+        let merged =
+            merge(live.types(), &live.value, self.patch, Typed::of(&live.kind())).map_err(|error| format!("failed to merge config: {error}"))?;
         let merged = Versioned { value: merged.unwrap_or(Value::Null), ..live.clone() };
         let own = request.identity(Operation::Apply);
-        let last = managers.get(&own).map(|manager| Ok::<_, String>(Versions { version: manager.api_version.clone(), set: set_of(manager)? })).transpose()?;
+        let last = managers
+            .get(&own)
+            .map(|manager| Ok::<_, String>(Versions { version: manager.api_version.clone(), set: set_of(manager)? }))
+            .transpose()?;
         let applied = field_set(request.types(), View::Value(self.patch), Typed::of(&live.kind()));
         let applied = applied.map_err(|error| format!("failed to get field set: {error}"))?.recursive_difference(request.reset);
         let time = managers.get(&own).and_then(|manager| manager.time.clone());

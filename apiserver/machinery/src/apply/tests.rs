@@ -226,12 +226,10 @@ fn a_text_is_looked_at_without_parsing_it() {
     check(&Set::of_fields(&["spec.d", "status"]), false, false);
     // What is below a path counts as touched, but does not cover it.
     check(&Set::of_fields(&["spec"]), true, false);
-    assert_eq!(from_json(text).unwrap().paths().iter().map(|path| path_text(path)).collect::<Vec<_>>(), [
-        ".spec.a",
-        ".spec.b",
-        ".spec.b[name=\"web\"]",
-        ".spec.b[name=\"web\"].c",
-    ]);
+    assert_eq!(
+        from_json(text).unwrap().paths().iter().map(|path| path_text(path)).collect::<Vec<_>>(),
+        [".spec.a", ".spec.b", ".spec.b[name=\"web\"]", ".spec.b[name=\"web\"].c",]
+    );
 }
 
 #[test]
@@ -241,7 +239,10 @@ fn conflicts_are_told_as_upstream_tells_them() {
         path: path.split('.').map(|name| Element::Field(name.into())).collect(),
     };
     let one = conflict("kubectl", Operation::Update, "spec.replicas");
-    assert_eq!(conflict_message(std::slice::from_ref(&one)), r#"Apply failed with 1 conflict: conflict with "kubectl" using apps/v1: .spec.replicas"#);
+    assert_eq!(
+        conflict_message(std::slice::from_ref(&one)),
+        r#"Apply failed with 1 conflict: conflict with "kubectl" using apps/v1: .spec.replicas"#
+    );
     let two = conflict("a", Operation::Apply, "spec.paused");
     assert_eq!(
         conflict_message(&[one, two]),
@@ -256,7 +257,15 @@ fn conflicts_are_told_as_upstream_tells_them() {
 fn a_write_that_changes_only_times_changes_nothing() {
     let shape = builtin::shape("", "v1", "Pod").unwrap();
     let reset = Set::default();
-    let at = |now: &'static str| Request { shape: &shape, api_version: "v1", manager: "m", subresource: "", now, reset: &reset, convert: &no_other_version };
+    let at = |now: &'static str| Request {
+        shape: &shape,
+        api_version: "v1",
+        manager: "m",
+        subresource: "",
+        now,
+        reset: &reset,
+        convert: &no_other_version,
+    };
     let pod = json::decode(&shape, POD.as_bytes(), &mut Report::new()).unwrap();
     let mut live = pod.clone();
     live.take(&shape.schema, "metadata.uid");

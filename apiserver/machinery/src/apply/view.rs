@@ -154,7 +154,8 @@ impl<'a> Types<'a> {
 
     fn object_entries(&self, object: &'a Struct) -> Vec<(&'a str, View<'a>)> {
         let ty = self.schema.get(object.ty);
-        let known = Shown::of(ty, object.fields()).map(|(number, value)| (ty.fields[usize::from(number)].name.as_str(), self.shown(ty, number, value)));
+        let known =
+            Shown::of(ty, object.fields()).map(|(number, value)| (ty.fields[usize::from(number)].name.as_str(), self.shown(ty, number, value)));
         known.chain(object.unknown.iter().map(|(key, value)| (key, View::Value(value)))).collect()
     }
 

@@ -62,11 +62,14 @@ fn an_embedded_resource_says_what_it_is_and_has_metadata() {
         crate::validate::openapi(&shape.schema, &object, &mut errors);
         errors.iter().map(Error::to_string).collect::<Vec<_>>()
     };
-    assert_eq!(problems(r#"{"template":{"kind":"","metadata":{"name":"a/b"}}}"#), [
-        "template.apiVersion: Required value",
-        r#"template.kind: Invalid value: "": must not be empty"#,
-        r#"template.metadata.name: Invalid value: "a/b": may not contain '/'"#,
-    ]);
+    assert_eq!(
+        problems(r#"{"template":{"kind":"","metadata":{"name":"a/b"}}}"#),
+        [
+            "template.apiVersion: Required value",
+            r#"template.kind: Invalid value: "": must not be empty"#,
+            r#"template.metadata.name: Invalid value: "a/b": may not contain '/'"#,
+        ]
+    );
     assert!(problems(r#"{"template":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"x":1}}}"#).is_empty());
 }
 

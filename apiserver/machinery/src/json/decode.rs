@@ -2,11 +2,11 @@
 
 use super::place::{Place, Step};
 use super::read::{Malformed, Reader, Word};
+use crate::Str;
 use crate::codec::{Report, canonical_quantity};
 use crate::schema::{Choice, Field, Kind, MapOf, Presence, Schema, StructType, TypeId};
 use crate::time::{self, Precision};
 use crate::tree::{Map, Struct, Value};
-use crate::Str;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::borrow::Cow;

@@ -161,7 +161,8 @@ impl<'a> Reader<'a> {
         if let Some(char) = char::from_u32(unit) {
             return char;
         }
-        if unit < 0xdc00 && self.bytes[self.at..].starts_with(b"\\u")
+        if unit < 0xdc00
+            && self.bytes[self.at..].starts_with(b"\\u")
             && let Ok(low @ 0xdc00..=0xdfff) = self.hex(self.at + 2)
         {
             self.at += 6;

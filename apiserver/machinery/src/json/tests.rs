@@ -73,7 +73,11 @@ fn scalars_take_their_canonical_form() {
         r#"{"spec":{"renewTime":"2026-01-01T02:00:00.123456+02:00"}}"#,
         r#"{"metadata":{},"spec":{"renewTime":"2026-01-01T00:00:00.123456Z"}}"#,
     );
-    check("ControllerRevision", r#"{"data":{"b":[1,2.50,1e3,null],"a":"<"}}"#, r#"{"metadata":{},"data":{"a":"\u003c","b":[1,2.5,1000,null]},"revision":0}"#);
+    check(
+        "ControllerRevision",
+        r#"{"data":{"b":[1,2.50,1e3,null],"a":"<"}}"#,
+        r#"{"metadata":{},"data":{"a":"\u003c","b":[1,2.5,1000,null]},"revision":0}"#,
+    );
     check(
         "Pod",
         r#"{"metadata":{"managedFields":[{"fieldsV1":{ "f:a b" : {} }}]},"spec":{"containers":[]}}"#,
@@ -202,10 +206,7 @@ fn the_type_of_an_object_is_read_first() {
     };
     check(r#"{"apiVersion":"apps/v1","kind":"Deployment","spec":5}"#, "apps/v1 Deployment");
     check("x", "couldn't get version/kind; json parse error: invalid character 'x' looking for beginning of value");
-    check(
-        r#"{"kind":1}"#,
-        "couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string",
-    );
+    check(r#"{"kind":1}"#, "couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string");
 }
 
 /// A custom resource: `spec.replicas` is a number, `spec.any` keeps what it does not know, everything else is pruned.

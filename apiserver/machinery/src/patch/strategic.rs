@@ -401,7 +401,14 @@ fn partition(list: Vec<Value>, by: &[Value], merge_key: &str) -> Result<(Vec<Val
 }
 
 /// What the patch lists in the patch's order and what the server has in the server's, merged so that neither order changes.
-fn in_order(listed: Vec<Value>, server_only: Vec<Value>, order: &[Value], server: &[Value], merge_key: &str, kind: Element) -> Result<Vec<Value>, Error> {
+fn in_order(
+    listed: Vec<Value>,
+    server_only: Vec<Value>,
+    order: &[Value],
+    server: &[Value],
+    merge_key: &str,
+    kind: Element,
+) -> Result<Vec<Value>, Error> {
     let listed = sorted(listed, order, merge_key, kind)?;
     let server_only = sorted(server_only, server, merge_key, kind)?;
     let places = Places::of(server, merge_key);
@@ -445,7 +452,8 @@ fn check_order(patch: &[Value], order: &[Value], merge_key: &str) -> Result<(), 
     }
     let mut at = 0;
     let mut rest = order.iter();
-    let deleted = |value: &Value| !merge_key.is_empty() && value.as_map().and_then(|map| map.get(DIRECTIVE)).and_then(Value::as_str) == Some("delete");
+    let deleted =
+        |value: &Value| !merge_key.is_empty() && value.as_map().and_then(|map| map.get(DIRECTIVE)).and_then(Value::as_str) == Some("delete");
     let plain: Vec<&Value> = patch.iter().filter(|value| !deleted(value)).collect();
     while at < plain.len() {
         let Some(next) = rest.as_slice().first() else {

@@ -92,17 +92,17 @@ fn unknown_and_duplicate_fields_are_warned_of_or_refused() {
         assert_eq!(error.field, "patch");
         assert_eq!(error.detail, format!("strict decoding error: {}", expect.join(", ")));
     };
-    check("json", r#"[{"op":"add","path":"/spec/x","value":1,"why":1,"op":"add"}]"#, &[
-        r#"json patch unknown field "[0].why""#,
-        r#"json patch duplicate field "[0].op""#,
-        r#"unknown field "spec.x""#,
-    ]);
+    check(
+        "json",
+        r#"[{"op":"add","path":"/spec/x","value":1,"why":1,"op":"add"}]"#,
+        &[r#"json patch unknown field "[0].why""#, r#"json patch duplicate field "[0].op""#, r#"unknown field "spec.x""#],
+    );
     check("merge", r#"{"spec":{"x":1,"nodeName":"a","nodeName":"b"}}"#, &[r#"duplicate field "spec.nodeName""#, r#"unknown field "spec.x""#]);
-    check("strategic", r#"{"spec":{"y":1,"x":1,"nodeName":"a","nodeName":"b"}}"#, &[
-        r#"duplicate field "spec.nodeName""#,
-        r#"unknown field "spec.x""#,
-        r#"unknown field "spec.y""#,
-    ]);
+    check(
+        "strategic",
+        r#"{"spec":{"y":1,"x":1,"nodeName":"a","nodeName":"b"}}"#,
+        &[r#"duplicate field "spec.nodeName""#, r#"unknown field "spec.x""#, r#"unknown field "spec.y""#],
+    );
 }
 
 #[test]
@@ -121,5 +121,8 @@ fn json_patches_have_limits() {
 fn json_patches_do_not_nest_without_end() {
     let nest = r#"{"op":"copy","from":"/metadata/annotations","path":"/metadata/annotations/x"}"#;
     let patch = format!(r#"[{{"op":"add","path":"/metadata/annotations","value":{{}}}},{}]"#, vec![nest; 900].join(","));
-    assert_eq!(run("json", POD, &patch, FieldValidation::Ignore), Err(Error::Unprocessable(format!("exceeded max depth of {}", crate::codec::DEPTH_MAX))));
+    assert_eq!(
+        run("json", POD, &patch, FieldValidation::Ignore),
+        Err(Error::Unprocessable(format!("exceeded max depth of {}", crate::codec::DEPTH_MAX)))
+    );
 }

@@ -3,8 +3,8 @@
 use super::encode::{BYTES, FIXED64, VARINT};
 use crate::codec::{DEPTH_MAX, DecodeError, canonical_quantity};
 use crate::json::{go_zero, is_go_zero};
-use crate::text::float;
 use crate::schema::{Choice, Field, Kind, ListOf, MapOf, Schema, StructType, TypeId};
+use crate::text::float;
 use crate::time::{Moment, Precision, format_duration};
 use crate::tree::{Map, Struct, Value};
 use crate::wire::{Target, Wire};

@@ -293,7 +293,8 @@ impl<'a> Parser<'a> {
         let negated = start.starts_with(r"\P") != (bare.len() < name.len());
         let letter = if negated { 'P' } else { 'p' };
         let proper = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphabetic() || "_- ".contains(c));
-        let class = ["gc", "sc"].iter().map(|property| format!(r"\{letter}{{{property}={bare}}}")).find(|class| proper && regex::Regex::new(class).is_ok());
+        let class =
+            ["gc", "sc"].iter().map(|property| format!(r"\{letter}{{{property}={bare}}}")).find(|class| proper && regex::Regex::new(class).is_ok());
         let Some(class) = class else { return fail("invalid character class range", between(start, self.rest)) };
         self.out.push_str(&class);
         Ok(())

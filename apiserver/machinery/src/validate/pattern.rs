@@ -97,7 +97,9 @@ mod tests {
                 wrong.push(format!("{}\n  expected {:?}\n  got      {:?}", expect.pattern, expect.error, pattern.error()));
             }
             for (texts, matches) in [(&expect.yes, true), (&expect.no, false)] {
-                wrong.extend(texts.iter().filter(|text| pattern.matches(text) != matches).map(|text| format!("{} on {text:?}: {matches}", expect.pattern)));
+                wrong.extend(
+                    texts.iter().filter(|text| pattern.matches(text) != matches).map(|text| format!("{} on {text:?}: {matches}", expect.pattern)),
+                );
             }
         }
         let first: Vec<_> = wrong.iter().take(20).cloned().collect();

@@ -225,9 +225,7 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, De
     let Some(tag) = tag else {
         let value = if style == ScalarStyle::Plain { resolve::plain(text) } else { string() };
         return match value {
-            Value::Double(number) if !number.is_finite() => {
-                Err(DecodeError::Yaml(format!("json: unsupported value: {}", text::float(number))))
-            }
+            Value::Double(number) if !number.is_finite() => Err(DecodeError::Yaml(format!("json: unsupported value: {}", text::float(number)))),
             value => Ok(value),
         };
     };
@@ -249,7 +247,11 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, De
     match (tag.suffix(), value) {
         ("float", Value::Int(number)) => Ok(Value::Double(number as f64)),
         (suffix @ ("null" | "bool" | "int" | "float"), value) => {
-            if suffix == sort { Ok(value) } else { Err(fault(format!("cannot decode !!{sort} `{text}` as a !!{suffix}"))) }
+            if suffix == sort {
+                Ok(value)
+            } else {
+                Err(fault(format!("cannot decode !!{sort} `{text}` as a !!{suffix}")))
+            }
         }
         _ => Ok(string()),
     }

@@ -28,7 +28,10 @@ fn scalars_are_those_of_yaml_1_1() {
 
 #[test]
 fn structures_are_read() {
-    check("a: 1\nb:\n- x\n- w: {z: [1]}\nc: |\n  one\n  two\nd: >-\n  three\n  four\n", r#"{"a":1,"b":["x",{"w":{"z":[1]}}],"c":"one\ntwo\n","d":"three four"}"#);
+    check(
+        "a: 1\nb:\n- x\n- w: {z: [1]}\nc: |\n  one\n  two\nd: >-\n  three\n  four\n",
+        r#"{"a":1,"b":["x",{"w":{"z":[1]}}],"c":"one\ntwo\n","d":"three four"}"#,
+    );
     check("# nothing\n", "null");
     check("", "null");
     check("a: 1\n---\nb: 2\n", r#"{"a":1}"#);
@@ -81,10 +84,7 @@ fn keys_that_come_twice_are_reported_as_upstream_does() {
     assert_eq!(object.str_at(&shape.schema, "metadata.name"), Some("b"));
     assert_eq!(
         report.problems(),
-        [
-            "yaml: unmarshal errors:\n  line 3: key \"name\" already set in map\n  line 7: key \"x\" already set in map",
-            r#"unknown field "foo""#
-        ]
+        ["yaml: unmarshal errors:\n  line 3: key \"name\" already set in map\n  line 7: key \"x\" already set in map", r#"unknown field "foo""#]
     );
 }
 
@@ -98,8 +98,52 @@ fn wrong_values_are_told_as_in_json() {
 #[test]
 fn what_is_written_reads_back() {
     let texts = [
-        "", " ", "a", "yes", "1", "1.5", "~", "- a", "-a", "a: b", "a:", "a #b", "#a", "'", "\"", "it's", "a\nb", "a\nb\n", "a\n\n\nb\n\n", " a\nb", "\na", "a\n b",
-        "\t", "a\tb", "\u{1}", "\u{feff}x", "é", "1:30", "*a", "&a", "!a", "%a", "@a", "`a", "{", "[", "null", "<<", "---", "...", "? a", ": a", "0x1", "a ", "\u{2028}", "\n",
+        "",
+        " ",
+        "a",
+        "yes",
+        "1",
+        "1.5",
+        "~",
+        "- a",
+        "-a",
+        "a: b",
+        "a:",
+        "a #b",
+        "#a",
+        "'",
+        "\"",
+        "it's",
+        "a\nb",
+        "a\nb\n",
+        "a\n\n\nb\n\n",
+        " a\nb",
+        "\na",
+        "a\n b",
+        "\t",
+        "a\tb",
+        "\u{1}",
+        "\u{feff}x",
+        "é",
+        "1:30",
+        "*a",
+        "&a",
+        "!a",
+        "%a",
+        "@a",
+        "`a",
+        "{",
+        "[",
+        "null",
+        "<<",
+        "---",
+        "...",
+        "? a",
+        ": a",
+        "0x1",
+        "a ",
+        "\u{2028}",
+        "\n",
     ];
     let value = Value::List(
         texts

@@ -89,7 +89,9 @@ impl<'a> Pod<'a> {
     }
 
     fn containers(self) -> impl Iterator<Item = Object<'a>> {
-        ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(move |list| self.spec.into_iter().flat_map(move |spec| spec.items(list)))
+        ["initContainers", "containers", "ephemeralContainers"]
+            .into_iter()
+            .flat_map(move |list| self.spec.into_iter().flat_map(move |spec| spec.items(list)))
     }
 
     fn volumes(self) -> impl Iterator<Item = Object<'a>> {
@@ -146,13 +148,21 @@ fn privileged(pod: Pod<'_>) -> Option<Violation> {
 }
 
 fn host_namespaces(pod: Pod<'_>) -> Option<Violation> {
-    let set: Vec<_> = ["hostNetwork", "hostPID", "hostIPC"].into_iter().filter(|field| pod.flag(field) == Some(true)).map(|field| format!("{field}=true")).collect();
+    let set: Vec<_> = ["hostNetwork", "hostPID", "hostIPC"]
+        .into_iter()
+        .filter(|field| pod.flag(field) == Some(true))
+        .map(|field| format!("{field}=true"))
+        .collect();
     if set.is_empty() { None } else { violation("host namespaces", set.join(", ")) }
 }
 
 fn host_path_volumes(pod: Pod<'_>) -> Option<Violation> {
     let bad: Vec<_> = pod.volumes().filter(|volume| volume.has("hostPath")).map(|volume| volume.text("name")).collect();
-    if bad.is_empty() { None } else { violation("hostPath volumes", format!("{} {}", plural("volume", "volumes", bad.len()), quoted(bad.iter().copied()))) }
+    if bad.is_empty() {
+        None
+    } else {
+        violation("hostPath volumes", format!("{} {}", plural("volume", "volumes", bad.len()), quoted(bad.iter().copied())))
+    }
 }
 
 fn host_ports(pod: Pod<'_>) -> Option<Violation> {
@@ -198,7 +208,19 @@ fn probe_hosts(pod: Pod<'_>) -> Option<Violation> {
 }
 
 const CAPABILITIES: [&str; 13] = [
-    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
 ];
 
 fn capabilities_baseline(pod: Pod<'_>) -> Option<Violation> {
@@ -412,10 +434,30 @@ fn privilege_escalation(pod: Pod<'_>) -> Option<Violation> {
     violation("allowPrivilegeEscalation != false", format!("{} must set securityContext.allowPrivilegeEscalation=false", named(&bad)))
 }
 
-const VOLUMES_ALLOWED: [&str; 9] = ["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"];
+const VOLUMES_ALLOWED: [&str; 9] =
+    ["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"];
 const VOLUMES_FORBIDDEN: [&str; 21] = [
-    "hostPath", "gcePersistentDisk", "awsElasticBlockStore", "gitRepo", "nfs", "iscsi", "glusterfs", "rbd", "flexVolume", "cinder", "cephfs", "flocker", "fc",
-    "azureFile", "vsphereVolume", "quobyte", "azureDisk", "photonPersistentDisk", "portworxVolume", "scaleIO", "storageos",
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "gitRepo",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "rbd",
+    "flexVolume",
+    "cinder",
+    "cephfs",
+    "flocker",
+    "fc",
+    "azureFile",
+    "vsphereVolume",
+    "quobyte",
+    "azureDisk",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "scaleIO",
+    "storageos",
 ];
 
 fn restricted_volumes(pod: Pod<'_>) -> Option<Violation> {
@@ -431,8 +473,11 @@ fn restricted_volumes(pod: Pod<'_>) -> Option<Violation> {
     if bad.is_empty() {
         return None;
     }
-    let (noun, uses, kind) =
-        (plural("volume", "volumes", bad.len()), plural("uses", "use", bad.len()), plural("restricted volume type", "restricted volume types", kinds.len()));
+    let (noun, uses, kind) = (
+        plural("volume", "volumes", bad.len()),
+        plural("uses", "use", bad.len()),
+        plural("restricted volume type", "restricted volume types", kinds.len()),
+    );
     violation("restricted volume types", format!("{noun} {} {uses} {kind} {}", quoted(bad.iter().copied()), quoted(kinds)))
 }
 
@@ -484,7 +529,10 @@ mod tests {
             &c(r#""securityContext":{"capabilities":{"add":["SYS_ADMIN","CHOWN"]}}"#),
             r#"non-default capabilities (containers "a", "b" must not include "SYS_ADMIN" in securityContext.capabilities.add)"#,
         );
-        check(&c(r#""securityContext":{"procMount":"Unmasked"}"#), r#"procMount (containers "a", "b" must not set securityContext.procMount to "Unmasked")"#);
+        check(
+            &c(r#""securityContext":{"procMount":"Unmasked"}"#),
+            r#"procMount (containers "a", "b" must not set securityContext.procMount to "Unmasked")"#,
+        );
         check(
             r#"{"securityContext":{"seLinuxOptions":{"type":"x_t","user":"u"}}}"#,
             r#"seLinuxOptions (pod set forbidden securityContext.seLinuxOptions: type "x_t"; user may not be set)"#,

@@ -9,9 +9,13 @@ const SHOWN_MAX: usize = 2;
 
 pub const AUTOSCALER: &[ColumnRow] = &[
     NAME,
-    text("Reference", "What it scales.", |object, _| format!("{}/{}", object.text("spec.scaleTargetRef.kind"), object.text("spec.scaleTargetRef.name")).into()),
+    text("Reference", "What it scales.", |object, _| {
+        format!("{}/{}", object.text("spec.scaleTargetRef.kind"), object.text("spec.scaleTargetRef.name")).into()
+    }),
     text("Targets", "Current and wanted values of its metrics.", targets),
-    text("MinPods", "The fewest Pods.", |object, _| object.int("spec.minReplicas").map_or_else(|| "<unset>".into(), |number| number.to_string().into())),
+    text("MinPods", "The fewest Pods.", |object, _| {
+        object.int("spec.minReplicas").map_or_else(|| "<unset>".into(), |number| number.to_string().into())
+    }),
     text("MaxPods", "The most Pods.", |object, _| object.number("spec.maxReplicas").into()),
     text("Replicas", "How many Pods there are.", |object, _| object.number("status.currentReplicas").into()),
     AGE,
@@ -46,7 +50,9 @@ fn metric(spec: Object<'_>, status: Option<Object<'_>>) -> String {
     };
     let Some(source) = spec.child(field) else { return "<unknown type>".to_owned() };
     let status = status.and_then(|status| status.child(field));
-    let current = |quantity: &str| status.map_or(UNKNOWN, |status| status.text_opt(quantity).unwrap_or(if field == "external" || field == "object" { UNKNOWN } else { "0" }));
+    let current = |quantity: &str| {
+        status.map_or(UNKNOWN, |status| status.text_opt(quantity).unwrap_or(if field == "external" || field == "object" { UNKNOWN } else { "0" }))
+    };
     let average = source.text_opt("target.averageValue");
     if named {
         let name = source.text("name");

@@ -30,7 +30,8 @@ fn request_state(object: Object<'_>, _: CellContext) -> Value {
     format!("{decision}{failed}{issued}").into()
 }
 
-pub const TRUST_BUNDLE: &[ColumnRow] = &[NAME, text("SignerName", "Whose certificates it holds.", |object, _| or(object.text("spec.signerName"), NONE).into())];
+pub const TRUST_BUNDLE: &[ColumnRow] =
+    &[NAME, text("SignerName", "Whose certificates it holds.", |object, _| or(object.text("spec.signerName"), NONE).into())];
 
 pub const POD_CERTIFICATE: &[ColumnRow] = &[
     NAME,

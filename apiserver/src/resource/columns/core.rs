@@ -25,13 +25,11 @@ fn count(object: Object<'_>, path: &str) -> i64 {
     object.map(path).map_or(0, |map| i64::try_from(map.len()).unwrap_or(i64::MAX))
 }
 
-pub const CONFIG_MAP: &[ColumnRow] = &[
-    NAME,
-    text("Data", "How many keys it holds.", |object, _| (count(object, "data") + count(object, "binaryData")).into()),
-    AGE,
-];
+pub const CONFIG_MAP: &[ColumnRow] =
+    &[NAME, text("Data", "How many keys it holds.", |object, _| (count(object, "data") + count(object, "binaryData")).into()), AGE];
 
-pub const NAMESPACE: &[ColumnRow] = &[NAME, text("Status", "The phase of the namespace's life.", |object, _| object.text("status.phase").into()), AGE];
+pub const NAMESPACE: &[ColumnRow] =
+    &[NAME, text("Status", "The phase of the namespace's life.", |object, _| object.text("status.phase").into()), AGE];
 
 pub const SECRET: &[ColumnRow] = &[
     NAME,

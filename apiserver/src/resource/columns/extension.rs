@@ -8,7 +8,9 @@ const UNSET: &str = "<unset>";
 pub const API_SERVICE: &[ColumnRow] = &[
     NAME,
     text("Service", "Who serves the group's version.", |object, _| {
-        object.child("spec.service").map_or_else(|| "Local".into(), |service| format!("{}/{}", service.text("namespace"), service.text("name")).into())
+        object
+            .child("spec.service")
+            .map_or_else(|| "Local".into(), |service| format!("{}/{}", service.text("namespace"), service.text("name")).into())
     }),
     text("Available", "Whether it is reachable.", available),
     AGE,

@@ -16,12 +16,17 @@ pub const NODE: &[ColumnRow] = &[
     text("Version", "The version of the node's kubelet.", |object, _| object.text("status.nodeInfo.kubeletVersion").into()),
     text("Internal-IP", "The first address inside the cluster.", |object, _| address(object, "InternalIP").into()).wide(),
     text("External-IP", "The first address for the outside.", |object, _| address(object, "ExternalIP").into()).wide(),
-    text("OS-Image", "The operating system that the node says it runs.", |object, _| or(object.text("status.nodeInfo.osImage"), UNKNOWN).into()).wide(),
+    text("OS-Image", "The operating system that the node says it runs.", |object, _| or(object.text("status.nodeInfo.osImage"), UNKNOWN).into())
+        .wide(),
     text("Kernel-Version", "The kernel that the node says it runs, and for which processor.", kernel).wide(),
-    text("Container-Runtime", "The container runtime of the node.", |object, _| or(object.text("status.nodeInfo.containerRuntimeVersion"), UNKNOWN).into()).wide(),
+    text("Container-Runtime", "The container runtime of the node.", |object, _| {
+        or(object.text("status.nodeInfo.containerRuntimeVersion"), UNKNOWN).into()
+    })
+    .wide(),
 ];
 
-pub const RUNTIME_CLASS: &[ColumnRow] = &[NAME, text("Handler", "The container runtime's name for the configuration.", |object, _| object.text("handler").into()), AGE];
+pub const RUNTIME_CLASS: &[ColumnRow] =
+    &[NAME, text("Handler", "The container runtime's name for the configuration.", |object, _| object.text("handler").into()), AGE];
 
 fn status(object: Object<'_>, _: CellContext) -> Value {
     let ready = match condition(object, "status.conditions", "Ready") {

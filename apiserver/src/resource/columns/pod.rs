@@ -12,7 +12,8 @@ pub const POD: &[ColumnRow] = &[
     AGE,
     text("IP", "The Pod's address.", |object, _| or(object.items("status.podIPs").next().map_or("", |ip| ip.text("ip")), NONE).into()).wide(),
     text("Node", "Where the Pod runs.", |object, _| or(object.text("spec.nodeName"), NONE).into()).wide(),
-    text("Nominated Node", "Where the Pod waits for others to make room.", |object, _| or(object.text("status.nominatedNodeName"), NONE).into()).wide(),
+    text("Nominated Node", "Where the Pod waits for others to make room.", |object, _| or(object.text("status.nominatedNodeName"), NONE).into())
+        .wide(),
     text("Readiness Gates", "Conditions met of those that the Pod's readiness waits for.", gates).wide(),
 ];
 

@@ -53,7 +53,11 @@ pub const FLOW_SCHEMA: &[ColumnRow] = &[
     text("DistinguisherMethod", "What tells its flows apart.", |object, _| object.text_opt("spec.distinguisherMethod.type").unwrap_or(NONE).into()),
     AGE,
     text("MissingPL", "Whether its priority level is missing.", |object, _| {
-        object.items("status.conditions").find(|condition| condition.text("type") == "Dangling").map_or("?", |condition| condition.text("status")).into()
+        object
+            .items("status.conditions")
+            .find(|condition| condition.text("type") == "Dangling")
+            .map_or("?", |condition| condition.text("status"))
+            .into()
     }),
 ];
 
@@ -63,7 +67,9 @@ pub const PRIORITY_LEVEL: &[ColumnRow] = &[
     text("NominalConcurrencyShares", "Its part of the server's seats.", |object, _| limited(object, "spec.limited", "nominalConcurrencyShares")),
     text("Queues", "How many queues it has.", |object, _| limited(object, "spec.limited.limitResponse.queuing", "queues")),
     text("HandSize", "Among how many queues a flow chooses.", |object, _| limited(object, "spec.limited.limitResponse.queuing", "handSize")),
-    text("QueueLengthLimit", "How many requests may wait in a queue.", |object, _| limited(object, "spec.limited.limitResponse.queuing", "queueLengthLimit")),
+    text("QueueLengthLimit", "How many requests may wait in a queue.", |object, _| {
+        limited(object, "spec.limited.limitResponse.queuing", "queueLengthLimit")
+    }),
     AGE,
 ];
 

@@ -64,8 +64,11 @@ pub const SERVICE: &[ColumnRow] = &[
 
 /// Addresses or names that a load balancer gave.
 fn balanced(object: Object<'_>) -> String {
-    let all: BTreeSet<&str> =
-        object.items("status.loadBalancer.ingress").map(|ingress| or(ingress.text("ip"), ingress.text("hostname"))).filter(|text| !text.is_empty()).collect();
+    let all: BTreeSet<&str> = object
+        .items("status.loadBalancer.ingress")
+        .map(|ingress| or(ingress.text("ip"), ingress.text("hostname")))
+        .filter(|text| !text.is_empty())
+        .collect();
     join(all.into_iter(), ",")
 }
 
@@ -147,4 +150,5 @@ fn parent(object: Object<'_>, _: CellContext) -> Value {
 pub const NETWORK_POLICY: &[ColumnRow] =
     &[NAME, text("Pod-Selector", "Which Pods it holds for.", |object, _| selector(object, "spec.podSelector", NONE).into()), AGE];
 
-pub const SERVICE_CIDR: &[ColumnRow] = &[NAME, text("CIDRs", "Ranges that services get addresses from.", |object, _| join(object.texts("spec.cidrs"), ",").into()), AGE];
+pub const SERVICE_CIDR: &[ColumnRow] =
+    &[NAME, text("CIDRs", "Ranges that services get addresses from.", |object, _| join(object.texts("spec.cidrs"), ",").into()), AGE];

@@ -6,8 +6,7 @@ use crate::resource::{CellContext, Object, Value};
 const UNSET: &str = "<unset>";
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 const DEFAULT_ANNOTATIONS: [&str; 2] = ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
-const ACCESS_MODES: [(&str, &str); 4] =
-    [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
+const ACCESS_MODES: [(&str, &str); 4] = [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
 
 const STORAGE_CLASS: ColumnRow = text("StorageClass", "The class of storage.", |object, _| {
     object.annotation(CLASS_ANNOTATION).unwrap_or_else(|| object.text("spec.storageClassName")).into()
@@ -16,7 +15,8 @@ const ATTRIBUTES: ColumnRow = text("VolumeAttributesClass", "The class of the vo
     object.text_opt("spec.volumeAttributesClassName").unwrap_or(UNSET).into()
 });
 const MODE: ColumnRow =
-    text("VolumeMode", "Whether it is a file system or a block device.", |object, _| object.text_opt("spec.volumeMode").unwrap_or(UNSET).into()).wide();
+    text("VolumeMode", "Whether it is a file system or a block device.", |object, _| object.text_opt("spec.volumeMode").unwrap_or(UNSET).into())
+        .wide();
 
 fn access_modes(object: Object<'_>, path: &str) -> String {
     let has = |mode: &str| object.texts(path).any(|own| own == mode);
@@ -52,7 +52,9 @@ pub const CLAIM: &[ColumnRow] = &[
     text("Status", "Whether it is bound.", |object, _| phase(object).into()),
     text("Volume", "The volume that it is bound to.", |object, _| object.text("spec.volumeName").into()),
     text("Capacity", "How much the volume holds.", |object, _| bound(object, |object| amount(object, "status.capacity").to_owned())),
-    text("Access Modes", "By how many the volume can be used, and how.", |object, _| bound(object, |object| access_modes(object, "status.accessModes"))),
+    text("Access Modes", "By how many the volume can be used, and how.", |object, _| {
+        bound(object, |object| access_modes(object, "status.accessModes"))
+    }),
     STORAGE_CLASS,
     ATTRIBUTES,
     AGE,
@@ -66,11 +68,17 @@ fn bound(object: Object<'_>, cell: fn(Object<'_>) -> String) -> Value {
 
 pub const DRIVER: &[ColumnRow] = &[
     NAME,
-    boolean("AttachRequired", "Whether volumes must be attached to nodes.", |object, _| object.flag_opt("spec.attachRequired").unwrap_or(true).into()),
+    boolean("AttachRequired", "Whether volumes must be attached to nodes.", |object, _| {
+        object.flag_opt("spec.attachRequired").unwrap_or(true).into()
+    }),
     boolean("PodInfoOnMount", "Whether the driver is told about the Pod.", |object, _| object.flag("spec.podInfoOnMount").into()),
     boolean("StorageCapacity", "Whether the driver says how much room there is.", |object, _| object.flag("spec.storageCapacity").into()),
     text("TokenRequests", "Audiences of the tokens that the driver gets.", |object, _| {
-        if object.has("spec.tokenRequests") { join(object.items("spec.tokenRequests").map(|request| request.text("audience")), ",").into() } else { UNSET.into() }
+        if object.has("spec.tokenRequests") {
+            join(object.items("spec.tokenRequests").map(|request| request.text("audience")), ",").into()
+        } else {
+            UNSET.into()
+        }
     }),
     boolean("RequiresRepublish", "Whether the driver is called again from time to time.", |object, _| object.flag("spec.requiresRepublish").into()),
     text("Modes", "Which volumes the driver serves.", |object, _| or(&join(object.texts("spec.volumeLifecycleModes"), ","), "<none>").into()),
@@ -105,7 +113,8 @@ pub const ATTACHMENT: &[ColumnRow] = &[
     AGE,
 ];
 
-pub const ATTRIBUTES_CLASS: &[ColumnRow] = &[NAME, text("DriverName", "The driver whose volumes it is for.", |object, _| object.text("driverName").into()), AGE];
+pub const ATTRIBUTES_CLASS: &[ColumnRow] =
+    &[NAME, text("DriverName", "The driver whose volumes it is for.", |object, _| object.text("driverName").into()), AGE];
 
 pub const MIGRATION: &[ColumnRow] = &[
     text("Name", super::NAME_DESCRIPTION, |object, _| object.name().into()),

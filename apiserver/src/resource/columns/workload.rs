@@ -23,7 +23,11 @@ pub const REPLICA_SET: &[ColumnRow] = &[
     CONTAINERS,
     IMAGES,
     text("Selector", "Which Pods belong to it.", |object, _| {
-        if object.map("spec.selector").is_some() { labels(object, "spec.selector").into() } else { selector(object, "spec.selector", "<none>").into() }
+        if object.map("spec.selector").is_some() {
+            labels(object, "spec.selector").into()
+        } else {
+            selector(object, "spec.selector", "<none>").into()
+        }
     })
     .wide(),
 ];

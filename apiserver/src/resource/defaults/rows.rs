@@ -175,11 +175,8 @@ pub(super) static TYPES: &[Type] = &[
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-const CONTAINER: &[Step] = &[
-    run(f::image_pull_policy),
-    text("terminationMessagePath", "/dev/termination-log"),
-    text("terminationMessagePolicy", "File"),
-];
+const CONTAINER: &[Step] =
+    &[run(f::image_pull_policy), text("terminationMessagePath", "/dev/termination-log"), text("terminationMessagePolicy", "File")];
 
 const RBD: &[Step] = &[text("pool", "rbd"), text("user", "admin"), text("keyring", "/etc/ceph/keyring")];
 

@@ -89,10 +89,9 @@ fn node_selector_term(term: Object<'_>, at: &Path<'_>, check_values: bool, error
         let at = at.child("matchFields");
         let at = at.index(index);
         match requirement.text("operator") {
-            "In" | "NotIn" if requirement.list("values").len() != 1 => errors.push(Error::required(
-                &at.child("values"),
-                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector",
-            )),
+            "In" | "NotIn" if requirement.list("values").len() != 1 => {
+                errors.push(Error::required(&at.child("values"), "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"))
+            }
             "In" | "NotIn" => {}
             other => errors.push(Error::invalid(&at.child("operator"), other, "not a valid selector operator")),
         }

@@ -77,10 +77,7 @@ pub fn init_containers(spec: Object<'_>, pod: &Pod<'_>, at: &Path<'_>, errors: &
         } else {
             for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
                 if container.has(field) {
-                    errors.push(Error::forbidden(
-                        &at_container.child(field),
-                        "may not be set for init containers without restartPolicy=Always",
-                    ));
+                    errors.push(Error::forbidden(&at_container.child(field), "may not be set for init containers without restartPolicy=Always"));
                 }
             }
             for (policy_index, policy) in container.items("resizePolicy").enumerate() {
@@ -296,11 +293,7 @@ fn env_value_from(from: Object<'_>, has_value: bool, at: &Path<'_>, errors: &mut
         }
     }
     if sources == 0 {
-        errors.push(Error::invalid(
-            at,
-            "",
-            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
-        ));
+        errors.push(Error::invalid(at, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"));
     } else if has_value {
         errors.push(Error::invalid(at, "", "may not be specified when `value` is not empty"));
     } else if sources > 1 {

@@ -22,7 +22,9 @@ pub fn validate(object: Object<'_>, old: Option<Object<'_>>, context: &Context<'
             update(new, old, &at, errors);
         }
     }
-    if !context.resource.custom && let Some(meta) = object.child("metadata") {
+    if !context.resource.custom
+        && let Some(meta) = object.child("metadata")
+    {
         let at = at.child("finalizers");
         for (index, name) in meta.texts("finalizers").enumerate() {
             if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
@@ -86,10 +88,7 @@ pub fn update(new: Object<'_>, old: Object<'_>, at: &Path<'_>, errors: &mut Erro
             let quoted: Vec<_> = added.iter().map(|name| text::quote(name)).collect();
             errors.push(Error::forbidden(
                 &at.child("finalizers"),
-                format!(
-                    "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-                    quoted.join(", ")
-                ),
+                format!("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}", quoted.join(", ")),
             ));
         }
     }
@@ -149,9 +148,7 @@ fn owners(meta: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
                 Some(first) => errors.push(Error::invalid(
                     at,
                     value::shown(meta, "ownerReferences"),
-                    format!(
-                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
-                    ),
+                    format!("Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"),
                 )),
                 None => controller = Some(this),
             }
@@ -170,10 +167,6 @@ fn finalizers(meta: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
     }
     let has = |wanted: &str| meta.texts("finalizers").any(|name| name == wanted);
     if has("orphan") && has("foregroundDeletion") {
-        errors.push(Error::invalid(
-            &at,
-            value::shown(meta, "finalizers"),
-            "finalizer orphan and foregroundDeletion cannot be both set",
-        ));
+        errors.push(Error::invalid(&at, value::shown(meta, "finalizers"), "finalizer orphan and foregroundDeletion cannot be both set"));
     }
 }

@@ -221,10 +221,8 @@ fn host_network_ports(spec: Object<'_>, owner: Owner<'_>, at: &Path<'_>, errors:
 }
 
 fn policies(spec: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
-    let sets: [(&str, &[&str]); 2] = [
-        ("restartPolicy", &["Always", "OnFailure", "Never"]),
-        ("dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]),
-    ];
+    let sets: [(&str, &[&str]); 2] =
+        [("restartPolicy", &["Always", "OnFailure", "Never"]), ("dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"])];
     for (field, allowed) in sets {
         if super::required(spec, field, at, "", errors) {
             one_of(spec, field, allowed, at, errors);

@@ -98,10 +98,7 @@ fn source(volume: Object<'_>, pod_name: &str, at: &Path<'_>, errors: &mut Errors
         sources += 1;
         let at_source = at.child(if *field == "gcePersistentDisk" { "persistentDisk" } else { field });
         one_source(field, source, &at_source, errors);
-        if *field == "iscsi"
-            && source.has("initiatorName")
-            && volume.text("name").len() + 1 + source.text("targetPortal").len() > 64
-        {
+        if *field == "iscsi" && source.has("initiatorName") && volume.text("name").len() + 1 + source.text("targetPortal").len() > 64 {
             errors.push(Error::invalid(
                 &at.child("name"),
                 volume.text("name"),
@@ -232,7 +229,9 @@ fn fibre_channel(source: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
     let at = &at.child("targetWWNs");
     match (source.list("targetWWNs").is_empty(), source.list("wwids").is_empty()) {
         (true, true) => errors.push(Error::required(at, "must specify either targetWWNs or wwids, but not both")),
-        (false, false) => errors.push(Error::invalid(at, value::shown(source, "targetWWNs"), "targetWWNs and wwids can not be specified simultaneously")),
+        (false, false) => {
+            errors.push(Error::invalid(at, value::shown(source, "targetWWNs"), "targetWWNs and wwids can not be specified simultaneously"))
+        }
         _ => {}
     }
 }
@@ -256,14 +255,10 @@ fn iscsi(source: Object<'_>, at: &Path<'_>, errors: &mut Errors) {
 
 fn iscsi_name(name: &str, at: &Path<'_>, errors: &mut Errors) {
     static FORMS: LazyLock<Vec<(&str, Option<Regex>)>> = LazyLock::new(|| {
-        [
-            ("iqn", r"iqn\.[0-9]{4}-[0-9]{2}\.([A-Za-z0-9-.]+)(:[^,;*&$|\s]+)$"),
-            ("eui", r"^eui.[A-Za-z0-9]{16}$"),
-            ("naa", r"^naa.[A-Za-z0-9]{32}$"),
-        ]
-        .into_iter()
-        .map(|(prefix, form)| (prefix, Regex::new(form).ok()))
-        .collect()
+        [("iqn", r"iqn\.[0-9]{4}-[0-9]{2}\.([A-Za-z0-9-.]+)(:[^,;*&$|\s]+)$"), ("eui", r"^eui.[A-Za-z0-9]{16}$"), ("naa", r"^naa.[A-Za-z0-9]{32}$")]
+            .into_iter()
+            .map(|(prefix, form)| (prefix, Regex::new(form).ok()))
+            .collect()
     });
     match FORMS.iter().find(|(prefix, _)| name.starts_with(prefix)) {
         None => errors.push(Error::invalid(at, name, "must be valid format starting with iqn, eui, or naa")),

@@ -112,9 +112,18 @@ pub async fn any_revision_above_the_floor_is_loaded_exactly<S: Subject>(subject:
     let (mut writer, mut chain) = take(&engine).await;
     fill(&mut writer, &mut chain).await;
     let states = states(&engine.reader(), 0).await;
-    let keys: Vec<Vec<&str>> = states.iter().map(|state| state.keys().map(|key| key.trim_matches('"')).filter(|key| key.starts_with('/')).collect()).collect();
-    let expect: [&[&str]; 8] =
-        [&[], &["/a", "/b"], &["/a", "/b", "/c"], &["/a", "/b", "/c"], &["/a", "/c"], &["/a", "/b", "/c"], &["/a", "/b", "/c", "/d"], &["/a", "/b", "/d"]];
+    let keys: Vec<Vec<&str>> =
+        states.iter().map(|state| state.keys().map(|key| key.trim_matches('"')).filter(|key| key.starts_with('/')).collect()).collect();
+    let expect: [&[&str]; 8] = [
+        &[],
+        &["/a", "/b"],
+        &["/a", "/b", "/c"],
+        &["/a", "/b", "/c"],
+        &["/a", "/c"],
+        &["/a", "/b", "/c"],
+        &["/a", "/b", "/c", "/d"],
+        &["/a", "/b", "/d"],
+    ];
     assert_eq!(keys, expect);
 }
 
@@ -268,7 +277,8 @@ pub async fn large_and_strange_keys_and_values_are_kept<S: Subject>(subject: S) 
     let engine = subject.open().await;
     let (mut writer, mut chain) = take(&engine).await;
     let large = vec![b'x'; 3 << 20];
-    let contents: [(&[u8], &[u8]); 5] = [(b"\0", b""), (b"\xff\xff\xff", b"\0"), (&[b'k'; 4_000], b"long key"), (b"/large", &large), (b"l\0\0", b"like a lease")];
+    let contents: [(&[u8], &[u8]); 5] =
+        [(b"\0", b""), (b"\xff\xff\xff", b"\0"), (&[b'k'; 4_000], b"long key"), (b"/large", &large), (b"l\0\0", b"like a lease")];
     let items = contents.iter().map(|(key, value)| {
         let value = Value::Opaque(Bytes::copy_from_slice(value));
         let row = Row { value, facts: Facts::default(), create: Revision(1), modified: Revision(1), version: 1, lease: Lease::NONE };

@@ -18,7 +18,10 @@ const TEXTS: u8 = 3;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Txn { compares: Vec<(usize, Holds)>, puts: Vec<Put> },
+    Txn {
+        compares: Vec<(usize, Holds)>,
+        puts: Vec<Put>,
+    },
     /// Compacts up to this share, in percent, of what is not compacted.
     Compact(u8),
     Reopen,
@@ -29,7 +32,9 @@ enum Step {
     Attach(usize),
     Revoke,
     /// The next append's answer is lost.
-    Lose { landed: bool },
+    Lose {
+        landed: bool,
+    },
 }
 
 /// What a compare claims of its key.

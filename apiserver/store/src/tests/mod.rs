@@ -8,7 +8,7 @@ mod txns;
 mod watches;
 
 use crate::{
-    Committed, CommitError, Compare, Config, Draft, Facts, Generation, Key, Lease, Limits, Memory, Op, Range, Revision, ServerId, Store, Str, Txn,
+    CommitError, Committed, Compare, Config, Draft, Facts, Generation, Key, Lease, Limits, Memory, Op, Range, Revision, ServerId, Store, Str, Txn,
     Watch,
 };
 use apiserver_component::{Shutdown, Tasks};

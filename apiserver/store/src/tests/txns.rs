@@ -165,7 +165,8 @@ async fn a_later_transaction_of_a_batch_sees_the_earlier() {
 #[tokio::test]
 async fn what_else_is_done_when_a_compare_fails() {
     let running = Running::new().await;
-    let txn = |compare| Txn { compares: vec![compare], ops: vec![put("/a", "1")], otherwise: Some(vec![Op::Range { range: Range::all(), limit: 0 }]) };
+    let txn =
+        |compare| Txn { compares: vec![compare], ops: vec![put("/a", "1")], otherwise: Some(vec![Op::Range { range: Range::all(), limit: 0 }]) };
     let committed = running.store.commit(txn(Compare::Absent(key("/a")))).await.expect("committed");
     assert!(committed.succeeded);
     let committed = running.store.commit(txn(Compare::Absent(key("/a")))).await.expect("committed");

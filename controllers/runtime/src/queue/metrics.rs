@@ -1,6 +1,8 @@
 //! `workqueue_*`, under upstream's names, so that its dashboards show these queues too.
 
-use apiserver_component::metrics::prometheus::{self, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use apiserver_component::metrics::prometheus::{
+    self, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+};
 use apiserver_component::metrics::register;
 use std::sync::OnceLock;
 use std::time::Duration;
