@@ -33,17 +33,16 @@ mod tests {
         (child, process)
     }
 
-    /// Until the program has got so far as to block signals: before that they end it, as they end any program.
-    fn until_signals_wait(pid: i32) {
+    /// Until the program sleeps, which it does only once it waits for signals: before that they end it, as they end any program.
+    fn until_it_waits(pid: i32) {
         for _ in 0..500 {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or_default();
-            if blocked.trim().bytes().any(|digit| digit != b'0') {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S')) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("the program never blocked its signals");
+        panic!("the program never waited for signals");
     }
 
     #[test]
@@ -52,7 +51,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let (mut child, process) = started(folder.path());
             let pid = nix::unistd::Pid::from_raw(process.pid());
-            until_signals_wait(process.pid());
+            until_it_waits(process.pid());
             kill(pid, Signal::SIGHUP).unwrap();
             kill(pid, Signal::SIGCHLD).unwrap();
             assert!(!process.wait(Duration::from_millis(100)), "other signals do not end it");
