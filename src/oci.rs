@@ -17,6 +17,7 @@ impl Layer {
         Ok(self)
     }
 
+    #[allow(dead_code, reason = "for the images of the lab, which shares this file")]
     pub fn folder(mut self, path: &str, mode: u32) -> io::Result<Self> {
         let mut header = header(mode, 0);
         header.set_entry_type(tar::EntryType::Directory);
@@ -24,6 +25,7 @@ impl Layer {
         Ok(self)
     }
 
+    #[allow(dead_code, reason = "for the images of the lab, which shares this file")]
     pub fn symlink(mut self, path: &str, target: &str) -> io::Result<Self> {
         let mut header = header(0o777, 0);
         header.set_entry_type(tar::EntryType::Symlink);

@@ -26,7 +26,9 @@ pub struct Document {
 
 /// The documents of one generation of the catalog.
 #[derive(Default)]
-pub struct Cache(Mutex<(u64, HashMap<(String, Form), Document>)>);
+pub struct Cache(Mutex<(u64, Documents)>);
+
+type Documents = HashMap<(String, Form), Document>;
 
 /// Paths that one generation keeps encoded: every group and version, in every form, and some room.
 const DOCUMENTS_MAX: usize = 1_024;

@@ -37,7 +37,9 @@ impl Dialect {
 
 /// The documents of one generation of the catalog, by path, and their hashes.
 #[derive(Default)]
-pub struct Cache(Mutex<(u64, HashMap<String, (Bytes, String)>)>);
+pub struct Cache(Mutex<(u64, Documents)>);
+
+type Documents = HashMap<String, (Bytes, String)>;
 
 impl Cache {
     /// The document at a path, in JSON; `None` where there is none.

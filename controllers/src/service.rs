@@ -23,7 +23,7 @@ pub(crate) fn selector(service: &Service) -> Option<Selector> {
     if spec.type_.as_deref() == Some("ExternalName") {
         return None;
     }
-    spec.selector.as_ref().filter(|selector| !selector.is_empty()).map(|selector| Selector::from_map(selector))
+    spec.selector.as_ref().filter(|selector| !selector.is_empty()).map(Selector::from_map)
 }
 
 pub(crate) fn cluster_ip(service: &Service) -> &str {

@@ -535,7 +535,7 @@ fn job_status(new: Object<'_>, old: Object<'_>, errors: &mut Errors) {
             }
         }
         let suspended_early = new.flag("spec.suspend") && new.int("spec.completions") == Some(0);
-        if !new.has("status.startTime") && !suspended_early && !(is_true(old, "Complete") || is_true(old, "Failed")) {
+        if !new.has("status.startTime") && !suspended_early && !is_true(old, "Complete") && !is_true(old, "Failed") {
             errors.push(Error::required(&at.child("startTime"), "startTime is required for finished job"));
         }
         let uncounted = ["failed", "succeeded"].iter().any(|list| !new.list(&format!("status.uncountedTerminatedPods.{list}")).is_empty());

@@ -663,14 +663,11 @@ fn slice_endpoints(slice: Object<'_>, old: Option<Object<'_>>, family: &str, err
             match family {
                 "IPv4" | "IPv6" => {
                     let parsed = ip::address(address, &at, errors);
-                    match parsed {
-                        Some(parsed) => {
-                            if parsed.is_ipv4() != (family == "IPv4") {
-                                errors.push(Error::invalid(&addresses_at, address, format!("must be an {family} address")));
-                            }
-                            endpoint_address(parsed, &at, errors);
+                    if let Some(parsed) = parsed {
+                        if parsed.is_ipv4() != (family == "IPv4") {
+                            errors.push(Error::invalid(&addresses_at, address, format!("must be an {family} address")));
                         }
-                        None => {}
+                        endpoint_address(parsed, &at, errors);
                     }
                 }
                 "FQDN" => messages(names::dns1123_subdomain(address), address, &at, errors),

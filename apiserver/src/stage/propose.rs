@@ -139,7 +139,7 @@ fn patched(intent: &Intent, old: &Old, kind: PatchType, body: &[u8], warnings: &
     let found = &intent.found;
     let shape = &found.served().shape;
     let current = found.from_storage(old.tree.clone())?;
-    let patched = run_patch(shape, &current, kind, body, intent.options.field_validation).map_err(|error| patch_error(error))?;
+    let patched = run_patch(shape, &current, kind, body, intent.options.field_validation).map_err(patch_error)?;
     warnings.extend(patched.warnings);
     let tree = found.to_storage(patched.object)?;
     let schema = &found.resource.storage.shape.schema;
@@ -204,7 +204,7 @@ fn scaled(intent: &Intent, old: &Old, change: &ScaleChange) -> Result<Outcome, E
         ScaleChange::Patch { kind, body } => {
             let current = scale::of_tree(found, &old.tree, &old.row)?;
             let shape = decode::builtin_shape("autoscaling", "v1", "Scale")?;
-            run_patch(&shape, &current, *kind, body, FieldValidation::Ignore).map_err(|error| patch_error(error))?.object
+            run_patch(&shape, &current, *kind, body, FieldValidation::Ignore).map_err(patch_error)?.object
         }
     };
     let schema = apiserver_machinery::builtin::schema();

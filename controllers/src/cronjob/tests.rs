@@ -61,7 +61,7 @@ fn a_job_is_made_at_its_time_with_the_time_in_name_and_annotation() {
 #[test]
 fn a_job_that_was_made_is_noted_once_and_not_made_again() {
     let made = job(AT_ONE, "");
-    let plan = planned(&cron(json!({}), json!({})), &[made.clone()], "2026-01-01T01:00:02Z");
+    let plan = planned(&cron(json!({}), json!({})), std::slice::from_ref(&made), "2026-01-01T01:00:02Z");
     let status = plan.describe().pop().unwrap();
     assert!(
         plan.actions.is_empty() && status.contains(r#""lastScheduleTime":"2026-01-01T01:00:00Z""#) && status.contains(r#""uid":"c-29453820""#),
@@ -101,9 +101,9 @@ fn a_policy_says_what_happens_while_one_still_runs() {
     let running = job(AT_ONE, "");
     let with = |policy: &str| cron(json!({"concurrencyPolicy": policy}), json!({"lastScheduleTime": AT_ONE, "active": active(&[&running])}));
     let at = "2026-01-01T02:00:01Z";
-    check(&with("Allow"), &[running.clone()], at, &["create jobs.batch a/c-29453880"], &[]);
-    check(&with("Forbid"), &[running.clone()], at, &[], &["JobAlreadyActive"]);
-    let plan = planned(&with("Replace"), &[running.clone()], at);
+    check(&with("Allow"), std::slice::from_ref(&running), at, &["create jobs.batch a/c-29453880"], &[]);
+    check(&with("Forbid"), std::slice::from_ref(&running), at, &[], &["JobAlreadyActive"]);
+    let plan = planned(&with("Replace"), std::slice::from_ref(&running), at);
     assert_eq!(
         plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["delete jobs.batch a/c-29453820 Background", "create jobs.batch a/c-29453880"]

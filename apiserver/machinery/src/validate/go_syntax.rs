@@ -67,7 +67,7 @@ fn between<'a>(start: &'a str, rest: &str) -> &'a str {
     &start[..start.len() - rest.len()]
 }
 
-fn next<'a>(text: &mut &'a str) -> Option<char> {
+fn next(text: &mut &str) -> Option<char> {
     let c = text.chars().next()?;
     *text = &text[c.len_utf8()..];
     Some(c)

@@ -41,7 +41,7 @@ pub const POD_CERTIFICATE: &[ColumnRow] = &[
     text("SignerName", "Who is to sign.", |object, _| object.text("spec.signerName").into()),
     text("State", "How far the request is.", |object, _| {
         let ends = object.items("status.conditions").map(|condition| condition.text("type"));
-        ends.filter(|ty| matches!(*ty, "Issued" | "Denied" | "Failed")).last().unwrap_or("Pending").into()
+        ends.filter(|ty| matches!(*ty, "Issued" | "Denied" | "Failed")).next_back().unwrap_or("Pending").into()
     }),
     text("UnverifiedUserAnnotations", "What the Pod's author tells the signer.", |object, _| labels(object, "spec.unverifiedUserAnnotations").into()),
 ];

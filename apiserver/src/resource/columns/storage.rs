@@ -127,5 +127,5 @@ pub const MIGRATION: &[ColumnRow] = &[
 
 fn migration(object: Object<'_>, _: CellContext) -> Value {
     let is = |condition: &Object<'_>| condition.text("status") == "True" && matches!(condition.text("type"), "Running" | "Failed" | "Succeeded");
-    object.items("status.conditions").filter(is).last().map_or("Unknown", |condition| condition.text("type")).into()
+    object.items("status.conditions").rfind(is).map_or("Unknown", |condition| condition.text("type")).into()
 }
