@@ -57,7 +57,10 @@ fn keep<E: std::fmt::Display + Send>(tasks: &Tasks, name: &'static str, part: im
 }
 
 /// The ServiceAccount whose rights a controller has, where it is not called like the controller. Upstream's names.
-const ACCOUNTS: [(&str, &str); 9] = [
+const ACCOUNTS: [(&str, &str); 13] = [
+    ("daemonset-controller", "daemon-set-controller"),
+    ("endpoints-controller", "endpoint-controller"),
+    ("endpointslice-mirroring-controller", "endpointslicemirroring-controller"),
     ("garbage-collector-controller", "generic-garbage-collector"),
     ("node-ipam-controller", "node-controller"),
     ("node-lifecycle-controller", "node-controller"),
@@ -66,13 +69,17 @@ const ACCOUNTS: [(&str, &str); 9] = [
     ("root-ca-certificate-publisher-controller", "root-ca-cert-publisher"),
     ("serviceaccount-controller", "service-account-controller"),
     ("taint-eviction-controller", "node-controller"),
-    ("ttl-after-finished-controller", "ttl-after-finished-controller"),
+    ("persistentvolume-protection-controller", "pv-protection-controller"),
+    ("persistentvolumeclaim-protection-controller", "pvc-protection-controller"),
 ];
+
+fn account_of(controller: &str) -> &str {
+    ACCOUNTS.iter().find(|(name, _)| *name == controller).map_or(controller, |(_, account)| account)
+}
 
 /// Each controller writes under a ServiceAccount of its own, with the rights that upstream gives it and no others.
 fn account_client(api: &Arc<apiserver::Api>, controller: &str) -> Client {
-    let account = ACCOUNTS.iter().find(|(name, _)| *name == controller).map_or(controller, |(_, account)| account);
-    let user = format!("system:serviceaccount:kube-system:{account}");
+    let user = format!("system:serviceaccount:kube-system:{}", account_of(controller));
     in_process(apiserver::Local::new(api.clone(), &user, &["system:serviceaccounts", "system:serviceaccounts:kube-system"]))
 }
 
@@ -110,5 +117,19 @@ fn api_server(cluster: &Cluster, own: Identities) -> apiserver::Config {
         requestheader_group_headers: vec!["X-Remote-Group".into()],
         requestheader_extra_headers_prefix: vec!["X-Remote-Extra-".into()],
         ..apiserver::Config::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_controller_has_an_account_that_upstream_gives_a_role() {
+        let roles = include_str!("../apiserver/src/bootstrap/rbac.tsv");
+        for controller in controllers::names() {
+            let role = format!("system:controller:{}\t", account_of(controller));
+            assert!(roles.contains(&role), "{controller} has no role {role}");
+        }
     }
 }

@@ -37,6 +37,7 @@ mod ttlafterfinished;
 mod volumeprotection;
 
 pub use config::{Config, Election};
+pub use registry::names;
 
 use apiserver_client::{Client, Informers, leader};
 use apiserver_component::{Shutdown, Tasks};

@@ -64,6 +64,11 @@ impl Setup {
     }
 }
 
+/// All controllers, by upstream's names.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.name)
+}
+
 pub(crate) fn is_known(name: &str) -> bool {
     ROWS.iter().any(|row| row.name == name)
 }

@@ -40,8 +40,8 @@ pub const POD_CERTIFICATE: &[ColumnRow] = &[
     text("NodeName", "The Pod's node.", |object, _| object.text("spec.nodeName").into()),
     text("SignerName", "Who is to sign.", |object, _| object.text("spec.signerName").into()),
     text("State", "How far the request is.", |object, _| {
-        let ends = object.items("status.conditions").map(|condition| condition.text("type"));
-        ends.filter(|ty| matches!(*ty, "Issued" | "Denied" | "Failed")).next_back().unwrap_or("Pending").into()
+        let mut ends = object.items("status.conditions").map(|condition| condition.text("type"));
+        ends.rfind(|ty| matches!(*ty, "Issued" | "Denied" | "Failed")).unwrap_or("Pending").into()
     }),
     text("UnverifiedUserAnnotations", "What the Pod's author tells the signer.", |object, _| labels(object, "spec.unverifiedUserAnnotations").into()),
 ];
